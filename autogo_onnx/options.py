@@ -1,0 +1,51 @@
+"""The one frozen value that carries every choice of the user down the call chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Level = Literal["exact", "fitted", "unverified"]
+Target = Literal["cpu", "macs"]
+Layout = Literal["auto", "nchw", "nhwc"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `optimize` may be told; the command line's options one by one, with their defaults.
+
+    Attributes:
+        calibration: unlabelled samples: `.npz` (an array per input), `.npy` (one input) or a folder
+            of images or arrays. None: only exact rewrites.
+        mean, std, scale, layout: how an image becomes the input: `(pixel * scale - mean) / std`.
+        labels: `.npy` or `.csv` of class indices in calibration order; top-1 accuracy then gates.
+        evaluate: `FILE.py:FUNCTION`, `FUNCTION(path) -> float`, higher is better; gates instead.
+        max_drop: largest loss of the gating figure (0.01 = one point of top-1).
+        min_psnr: floor in dB for dense outputs without a metric.
+        target: what to minimize: measured latency in ONNX Runtime, or multiply-accumulates.
+        threads: intra-op threads of ONNX Runtime, in measurements.
+        budget_s: wall-clock seconds for the whole run.
+        seed: of every random choice.
+        level: None means fitted with calibration data, else exact.
+        latency_table: a table written by an earlier run; its prices are used instead of measuring.
+        segment_db, predictor: files instead of the shipped ones.
+    """
+
+    calibration: Path | None = None
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    scale: float = 1 / 255
+    layout: Layout = "auto"
+    labels: Path | None = None
+    evaluate: str | None = None
+    max_drop: float = 0.01
+    min_psnr: float = 45.0
+    target: Target = "cpu"
+    threads: int = 1
+    budget_s: float = 600.0
+    seed: int = 0
+    level: Level | None = None
+    latency_table: Path | None = None
+    segment_db: Path | None = None
+    predictor: Path | None = None

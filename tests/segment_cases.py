@@ -1,0 +1,163 @@
+"""Small segments for the shape tests: a builder that knows the shapes, and random ones."""
+
+from __future__ import annotations
+
+import random
+
+from autogo_onnx.opgraph import Op, OpGraph, Shape
+
+
+class Segment:
+    """Builds an OpGraph operator by operator; every method returns the new tensor's number."""
+
+    def __init__(self, *inputs: Shape) -> None:
+        self.shapes: list[Shape] = list(inputs)
+        self.inputs = tuple(inputs)
+        self.ops: list[Op] = []
+
+    def add(self, op: Op, shape: Shape) -> int:
+        self.ops.append(op)
+        self.shapes.append(shape)
+        return len(self.shapes) - 1
+
+    def graph(self, *outputs: int) -> OpGraph:
+        shapes = tuple(self.shapes[len(self.inputs) :])
+        return OpGraph(self.inputs, tuple(self.ops), shapes, outputs)
+
+    def window(
+        self, kind: str, t: int, width: int, kernel: int, stride: int = 1, **more: int
+    ) -> int:
+        pad, group, ceil = more.get("pad", kernel // 2), more.get("group", 1), more.get("ceil", 0)
+        attributes = {
+            "kernel_shape": (kernel,) * 2, "strides": (stride,) * 2, "pads": (pad,) * 4,
+            "dilations": (1, 1),
+        }  # fmt: skip
+        extra = {"group": group} if kind == "Conv" else {"ceil_mode": ceil}
+        sizes = []
+        for n in self.shapes[t][2:]:
+            room = n + 2 * pad - kernel
+            sizes.append((-(-room // stride) if ceil else room // stride) + 1)
+        return self.add(Op.make(kind, (t,), **attributes, **extra), (1, width, *sizes))
+
+    def conv(self, t: int, width: int, kernel: int = 3, stride: int = 1, **more: int) -> int:
+        return self.window("Conv", t, width, kernel, stride, **more)
+
+    def depthwise(self, t: int, kernel: int = 3, stride: int = 1) -> int:
+        width = self.shapes[t][1]
+        return self.conv(t, width, kernel, stride, group=width)
+
+    def pool(
+        self, t: int, kernel: int = 2, stride: int = 2, kind: str = "MaxPool", **more: int
+    ) -> int:
+        return self.window(kind, t, self.shapes[t][1], kernel, stride, **{"pad": 0, **more})
+
+    def unary(self, kind: str, t: int) -> int:
+        return self.add(Op.make(kind, (t,)), self.shapes[t])
+
+    def relu(self, t: int) -> int:
+        return self.unary("Relu", t)
+
+    def join(self, kind: str, *tensors: int) -> int:
+        sizes = (
+            max(self.shapes[t][i] for t in tensors) for i in range(len(self.shapes[tensors[0]]))
+        )
+        return self.add(Op.make(kind, tensors), tuple(sizes))
+
+    def concat(self, *tensors: int, axis: int = 1) -> int:
+        shape = list(self.shapes[tensors[0]])
+        shape[axis] = sum(self.shapes[t][axis] for t in tensors)
+        return self.add(Op.make("Concat", tensors, axis=axis), tuple(shape))
+
+    def squeeze_excite(self, t: int, width: int) -> int:
+        n, c = self.shapes[t][:2]
+        gate = self.add(Op.make("GlobalAveragePool", (t,)), (n, c, 1, 1))
+        gate = self.relu(self.conv(gate, width, 1))
+        return self.join("Mul", t, self.unary("Sigmoid", self.conv(gate, c, 1)))
+
+
+def residual(width: int = 16, stride: int = 2, size: int = 8) -> OpGraph:
+    """Two convolutions beside a 1x1 projection."""
+    s = Segment((1, width, size, size))
+    long = s.conv(s.relu(s.conv(0, 2 * width, 3, stride)), 2 * width)
+    return s.graph(s.relu(s.join("Add", long, s.conv(0, 2 * width, 1, stride))))
+
+
+def inception() -> OpGraph:
+    """Three branches of 16 + 32 + 16 channels."""
+    s = Segment((1, 32, 8, 8))
+    pooled = s.pool(0, 3, 1, pad=1)
+    branches = s.conv(0, 16, 1), s.conv(s.relu(s.conv(0, 16, 1)), 32), s.conv(pooled, 16, 1)
+    return s.graph(s.relu(s.concat(*branches)))
+
+
+def mobile(stride: int = 1, size: int = 8) -> OpGraph:
+    """MBConv with squeeze-and-excitation: 16 -> 64 -> depthwise -> 24."""
+    s = Segment((1, 16, size, size))
+    wide = s.depthwise(s.relu(s.conv(0, 64, 1)), 3, stride)
+    return s.graph(s.conv(s.squeeze_excite(s.relu(wide), 16), 24, 1))
+
+
+def random_segment(seed: int, most: int = 7) -> OpGraph:
+    """A random valid segment of one or two inputs; all sinks and sometimes more are outputs."""
+    rng = random.Random(seed)
+    n_inputs = rng.choice((1, 1, 2))
+    size = rng.choice((7, 8, 12, 16))
+    s = Segment(*((1, rng.choice((8, 16, 24)), size, size) for _ in range(n_inputs)))
+    for _ in range(rng.randint(1, most)):
+        _grow(s, rng)
+    read = {t for op in s.ops for t in op.inputs}
+    sinks = [t for t in range(n_inputs, len(s.shapes)) if t not in read]
+    return s.graph(*sinks)
+
+
+def _grow(s: Segment, rng: random.Random) -> None:
+    t = rng.randrange(max(0, len(s.shapes) - 3), len(s.shapes))
+    width, size = s.shapes[t][1], s.shapes[t][2]
+    peers = [u for u, shape in enumerate(s.shapes) if shape[2:] == s.shapes[t][2:] and u != t]
+    equals = [u for u in peers if s.shapes[u] == s.shapes[t]]
+    choice = rng.random()
+    if choice < 0.35 and size >= 3:
+        stride = rng.choice((1, 1, 2))
+        s.conv(t, rng.choice((8, 16, 32)), rng.choice((1, 3)), stride, pad=rng.choice((0, 1, 1)))
+    elif choice < 0.45:
+        s.depthwise(t, 3, rng.choice((1, 2)))
+    elif choice < 0.55 and size >= 3:
+        s.pool(
+            t, *rng.choice(((2, 2), (3, 1), (3, 2))), kind=rng.choice(("MaxPool", "AveragePool"))
+        )
+    elif choice < 0.7 and equals:
+        s.join(rng.choice(("Add", "Mul")), t, rng.choice(equals))
+    elif choice < 0.85 and peers:
+        s.concat(t, *rng.sample(peers, min(len(peers), rng.choice((1, 2)))))
+    elif choice < 0.9:
+        s.squeeze_excite(t, 8)
+    elif width % 4 == 0:
+        s.conv(t, rng.choice((8, 16)), 3, group=4)
+    else:
+        s.relu(t)
+
+
+def random_demand(graph: OpGraph, seed: int) -> tuple[list[Shape], list[Shape]]:
+    """Shapes that the segment may or may not be able to take: scaled, shrunk, shuffled."""
+    rng = random.Random(seed)
+    factor, size = rng.choice((1, 1, 2, 3)), rng.choice((0, 1, 2, 5, 8))
+    shrink = rng.choice((1, 1, 1, 2))
+
+    def changed(shape: Shape, by: int) -> Shape:
+        width = shape[1] * factor if rng.random() < 0.8 else rng.choice((8, 20, 64))
+        return (
+            1,
+            width,
+            *(max(1, -(-n // by) + (size if by == 1 else -(-size // by))) for n in shape[2:]),
+        )
+
+    inputs = [changed(shape, 1) for shape in graph.input_shapes]
+    outputs = []
+    for shape in graph.output_shapes:
+        ratio = max(1, round(graph.input_shapes[0][2] / shape[2])) * shrink
+        wanted = tuple(max(1, -(-n // ratio)) for n in inputs[0][2:])
+        outputs.append((1, changed(shape, 1)[1], *wanted))
+    if rng.random() < 0.3:
+        rng.shuffle(inputs)
+        rng.shuffle(outputs)
+    return inputs, outputs

@@ -1,0 +1,366 @@
+"""Between an ONNX model and the graph-surgeon graph that rewriters edit, losing nothing.
+
+graph-surgeon is the editing surface: linked nodes and tensors. What it cannot hold (documentation
+strings, metadata, quantization annotations, functions, declared shapes, subgraph attributes) is
+taken from the original model on the way back, so an unedited graph gives back the same model.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
+from onnx_graphsurgeon.importers.onnx_importer import OnnxImporter
+from onnx_graphsurgeon.ir.tensor import LazyValues, SparseValues
+from onnx_graphsurgeon.logger import G_LOGGER
+from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
+
+from autogo_onnx.errors import InputError
+from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS, PLAIN_TYPES, copy_fields
+
+G_LOGGER.severity = G_LOGGER.CRITICAL  # its warnings go to stdout, which carries our result
+
+_HELD_ATTRIBUTES = frozenset(
+    {
+        onnx.AttributeProto.FLOAT,
+        onnx.AttributeProto.FLOATS,
+        onnx.AttributeProto.INT,
+        onnx.AttributeProto.INTS,
+        onnx.AttributeProto.STRING,
+        onnx.AttributeProto.STRINGS,
+        onnx.AttributeProto.TENSOR,
+    }
+)
+
+
+class DefaultedInput(gs.Variable):  # type: ignore[misc]  # graph-surgeon ships no types
+    """A graph input with a default value: an initializer that the caller may override.
+
+    Attributes:
+        default: the initializer.
+        listed_by_habit: the model lists *all* its initializers as inputs, as old exporters did.
+    """
+
+    def __init__(self, default: onnx.TensorProto, listed_by_habit: bool) -> None:
+        lazy = LazyValues(default)
+        super().__init__(default.name, dtype=lazy.dtype, shape=list(default.dims))
+        self.default = default
+        self.listed_by_habit = listed_by_habit
+
+
+def from_model(model: onnx.ModelProto) -> gs.Graph:
+    """The model's main graph for editing. Weights are shared with the model, not copied.
+
+    An initializer that is also listed as an input becomes a `DefaultedInput` among
+    `graph.inputs`, unless the model's IR version is so old that listing was compulsory.
+
+    Raises:
+        InputError: the model holds something that graph-surgeon cannot represent.
+    """
+    if model.graph.sparse_initializer:
+        raise InputError("sparse initializers cannot be edited")
+    try:
+        return _imported(model)
+    except (
+        OnnxGraphSurgeonException,
+        AttributeError,
+        UnboundLocalError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+    ) as error:
+        raise InputError(f"the graph cannot be edited: {error}") from error
+
+
+def _imported(model: onnx.ModelProto) -> gs.Graph:
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    domains = list(model.opset_import)
+    overridable: set[str] = set()
+    if model.ir_version >= IR_WITH_DEFAULTED_INPUTS:
+        overridable = {info.name for info in model.graph.input}
+    habit = overridable.issuperset(proto.name for proto in model.graph.initializer)
+    tensors: dict[str, gs.Tensor] = {}
+    for proto in model.graph.initializer:
+        if proto.name in overridable:
+            tensors[proto.name] = DefaultedInput(proto, habit)
+        else:
+            tensors[proto.name] = gs.Constant(proto.name, LazyValues(proto))
+    for info in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        if info.name not in tensors:
+            tensors[info.name] = OnnxImporter.import_tensor(info)
+    nodes = [OnnxImporter.import_node(n, {}, tensors, opset, domains) for n in model.graph.node]
+    inputs = [tensors[info.name] for info in model.graph.input]
+    return gs.Graph(
+        nodes=nodes,
+        inputs=[t for t in inputs if not isinstance(t, gs.Constant)],
+        outputs=[tensors[info.name] for info in model.graph.output],
+        name=model.graph.name,
+        opset=opset,
+        import_domains=domains,
+        ir_version=model.ir_version,
+    )
+
+
+def to_model(graph: gs.Graph, like: onnx.ModelProto) -> onnx.ModelProto:
+    """The edited graph as a model; all that was not edited is as in `like`.
+
+    Args:
+        graph: made by `from_model(like)` and edited since; its nodes are in topological order.
+        like: the model the graph was made from.
+    """
+    model = onnx.ModelProto()
+    copy_fields(like, model, without=("graph",))
+    copy_fields(
+        like.graph,
+        model.graph,
+        without=("node", "initializer", "value_info", "input", "output"),
+    )
+    originals = {tuple(node.output): node for node in like.graph.node}
+    model.graph.node.extend(
+        _node(node, originals.get(tuple(t.name for t in node.outputs))) for node in graph.nodes
+    )
+    model.graph.initializer.extend(_initializers(graph, like))
+    _declare(graph, like, model)
+    return model
+
+
+def cleanup(graph: gs.Graph) -> None:
+    """Drop nodes that no output needs; sort the rest topologically, else in their old order.
+
+    Nodes of unknown domains stay, since they may have effects. Names never change.
+    """
+    dead = dead_nodes(graph)
+    for node in dead:
+        disconnect(node)
+    gone = {id(node) for node in dead}
+    graph.nodes = _sorted([node for node in graph.nodes if id(node) not in gone])
+
+
+def dead_nodes(graph: gs.Graph) -> list[gs.Node]:
+    """Nodes that no output, no subgraph and no operator of an unknown domain depends on."""
+    wanted = fixed_names(graph)
+    waiting = [
+        node
+        for node in graph.nodes
+        if not is_op(node, node.op) or any(t.name in wanted for t in node.outputs)
+    ]
+    seen = {id(node) for node in waiting}
+    for node in waiting:
+        for producer in (p for t in node.inputs for p in t.inputs):
+            if id(producer) not in seen:
+                seen.add(id(producer))
+                waiting.append(producer)
+    return [node for node in graph.nodes if id(node) not in seen]
+
+
+def is_constant(tensor: gs.Tensor) -> bool:
+    """Whether the value is fixed in the file: an initializer or the output of a Constant node."""
+    return constant_value(tensor) is not None
+
+
+def constant_value(tensor: gs.Tensor) -> np.ndarray | None:
+    """The value of an initializer or Constant node, to be read only; else None.
+
+    Values of types that NumPy does not have (bfloat16, float8, four bits) are not looked at.
+    """
+    if isinstance(tensor, gs.Constant):
+        return _array(tensor)
+    if len(tensor.inputs) != 1 or not is_op(tensor.inputs[0], "Constant"):
+        return None
+    attributes = tensor.inputs[0].attrs
+    if "value" in attributes:
+        return _array(attributes["value"])
+    for name, dtype in (("int", np.int64), ("float", np.float32)):
+        for key in (f"value_{name}", f"value_{name}s"):
+            if key in attributes:
+                return np.asarray(attributes[key], dtype)
+    return None
+
+
+def is_op(node: gs.Node, *kinds: str) -> bool:
+    """Whether the node is one of these operators of the ONNX domain (not of a custom one)."""
+    return node.op in kinds and node.domain in (None, "", "ai.onnx")
+
+
+def captured(graph: gs.Graph) -> frozenset[str]:
+    """Names that subgraphs (of If, Loop, Scan) read; tensors so named must keep their names."""
+    names: set[str] = set()
+    for node in graph.nodes:
+        for subgraph in node.subgraphs(recursive=True):
+            names.update(t.name for t in subgraph.outputs)
+            names.update(t.name for inner in subgraph.nodes for t in inner.inputs)
+    return frozenset(names - {""})
+
+
+def fixed_names(graph: gs.Graph) -> frozenset[str]:
+    """Names of tensors that are visible outside the main graph: its outputs and captured ones."""
+    return captured(graph) | {t.name for t in graph.outputs}
+
+
+def draft(graph: gs.Graph) -> onnx.ModelProto:
+    """The graph as a bare model, fit for proving facts about it but not for keeping.
+
+    Nodes with subgraphs are left out, so that their outputs are simply unknown.
+    """
+    model = onnx.ModelProto(ir_version=graph.ir_version, opset_import=graph.import_domains)
+    for node in graph.nodes:
+        if not any(True for _ in node.subgraphs()):
+            model.graph.node.append(_node(node, None))
+    for tensor in graph.inputs:
+        if isinstance(tensor, gs.Variable) and tensor.type == "tensor_type":
+            model.graph.input.append(OnnxExporter.export_value_info_proto(tensor, False))
+    constants = {
+        t.name: t for node in graph.nodes for t in node.inputs if isinstance(t, gs.Constant)
+    }
+    model.graph.initializer.extend(_tensor(constant) for constant in constants.values())
+    model.graph.output.extend(onnx.ValueInfoProto(name=t.name) for t in graph.outputs)
+    return model
+
+
+def to_text(model: onnx.ModelProto) -> str:
+    """The model in ONNX's textual syntax."""
+    return onnx.printer.to_text(model)
+
+
+def from_text(text: str) -> onnx.ModelProto:
+    """A model from ONNX's textual syntax; a graph alone gets the newest opset in common use.
+
+    >>> from_text("g (float[1,4] x) => (float[1,4] y) { y = Relu(x) }").graph.node[0].op_type
+    'Relu'
+    """
+    if not text.lstrip().startswith("<"):
+        text = '<ir_version: 8, opset_import: ["" : 17]>\n' + text
+    return onnx.parser.parse_model(text)
+
+
+def _array(constant: gs.Constant) -> np.ndarray | None:
+    values = constant._values
+    if isinstance(values, np.ndarray):
+        return values
+    # A type NumPy lacks is left as ONNX's number; touching the values would convert them.
+    if isinstance(values, SparseValues) or not isinstance(values.dtype, np.dtype):
+        return None
+    if values.dtype.kind not in "biuf" or values.tensor.data_type not in PLAIN_TYPES:
+        return None
+    return onnx.numpy_helper.to_array(values.tensor)
+
+
+def _node(node: gs.Node, original: onnx.NodeProto | None) -> onnx.NodeProto:
+    """The node as a message; what graph-surgeon does not hold comes from the original."""
+    proto = onnx.NodeProto(op_type=node.op)
+    held: dict[str, onnx.AttributeProto] = {}
+    if original is not None and (original.op_type, original.name) == (node.op, node.name):
+        copy_fields(original, proto, without=("input", "output", "attribute"))
+        held = {a.name: a for a in original.attribute}
+    else:
+        if node.name:
+            proto.name = node.name
+        if node.domain:
+            proto.domain = node.domain
+    proto.input.extend(t.name for t in node.inputs)
+    proto.output.extend(t.name for t in node.outputs)
+    for name, value in node.attrs.items():
+        before = held.get(name)
+        if before is None or (before.type in _HELD_ATTRIBUTES and not before.ref_attr_name):
+            proto.attribute.append(_attribute(name, value, before))
+    proto.attribute.extend(a for a in held.values() if a.type not in _HELD_ATTRIBUTES)
+    return proto
+
+
+def _attribute(name: str, value: object, before: onnx.AttributeProto | None) -> onnx.AttributeProto:
+    if isinstance(value, gs.Constant):
+        value = _tensor(value)
+    elif isinstance(value, gs.Graph):
+        value = OnnxExporter.export_graph(value, do_type_check=False)
+    kind = before.type if before is not None else None
+    proto = onnx.helper.make_attribute(name, value, attr_type=kind)
+    if before is not None and before.HasField("doc_string"):
+        proto.doc_string = before.doc_string
+    return proto
+
+
+def _initializers(graph: gs.Graph, like: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Constants that something reads and defaults of inputs: those of `like` first, in order."""
+    used = {t.name: t for node in graph.nodes for t in node.inputs if isinstance(t, gs.Constant)}
+    used.update({t.name: t for t in graph.outputs if isinstance(t, gs.Constant)})
+    kept = {t.name for t in graph.inputs} | captured(graph)
+    kept.update(
+        pair.value
+        for annotation in like.graph.quantization_annotation
+        for pair in annotation.quant_parameter_tensor_names
+    )
+    for proto in like.graph.initializer:
+        constant = used.pop(proto.name, None)
+        if constant is not None:
+            yield _tensor(constant)
+        elif proto.name in kept:
+            yield proto
+    for constant in used.values():
+        yield _tensor(constant)
+
+
+def _tensor(constant: gs.Constant) -> onnx.TensorProto:
+    if isinstance(constant._values, LazyValues):
+        untouched: onnx.TensorProto = constant._values.tensor
+        return untouched
+    return onnx.numpy_helper.from_array(constant.values, constant.name)
+
+
+def _declare(graph: gs.Graph, like: onnx.ModelProto, model: onnx.ModelProto) -> None:
+    """Inputs, outputs and the declared types of tensors that are still there."""
+    initializers = {t.name: t for t in model.graph.initializer}
+    open_inputs = {t.name for t in graph.inputs}
+    listed = set()
+    for info in like.graph.input:
+        if info.name in open_inputs or (
+            info.name in initializers and like.ir_version < IR_WITH_DEFAULTED_INPUTS
+        ):
+            model.graph.input.append(info)
+            listed.add(info.name)
+    if like.ir_version < IR_WITH_DEFAULTED_INPUTS:
+        model.graph.input.extend(
+            onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims)
+            for t in initializers.values()
+            if t.name not in listed
+        )
+    model.graph.output.extend(like.graph.output)
+    made = {t.name for node in graph.nodes for t in node.outputs} | set(initializers)
+    model.graph.value_info.extend(info for info in like.graph.value_info if info.name in made)
+
+
+def disconnect(node: gs.Node) -> None:
+    """Cut a node off from its tensors, so that nobody counts it as a reader any more."""
+    node.inputs.clear()
+    node.outputs.clear()
+
+
+def _sorted(nodes: list[gs.Node]) -> list[gs.Node]:
+    """Kahn's algorithm, taking the earliest ready node first: a sorted list comes back as it is."""
+    index = {id(node): i for i, node in enumerate(nodes)}
+    makers = {t.name: i for i, node in enumerate(nodes) for t in node.outputs if t.name}
+    readers: list[list[int]] = [[] for _ in nodes]
+    missing = [0] * len(nodes)
+    for i, node in enumerate(nodes):
+        names = {t.name for t in node.inputs}
+        for subgraph in node.subgraphs(recursive=True):
+            names.update(t.name for inner in subgraph.nodes for t in inner.inputs)
+            names.update(t.name for t in subgraph.outputs)
+        for maker in sorted({makers[n] for n in names if n in makers and makers[n] != i}):
+            readers[maker].append(i)
+            missing[i] += 1
+    ready = [i for i, count in enumerate(missing) if count == 0]
+    heapq.heapify(ready)
+    result = []
+    while ready:
+        i = heapq.heappop(ready)
+        result.append(nodes[i])
+        for reader in readers[i]:
+            missing[reader] -= 1
+            if missing[reader] == 0:
+                heapq.heappush(ready, reader)
+    assert len(result) == len(index), "a rewrite made a cycle"
+    return result

@@ -1,0 +1,93 @@
+"""ONNX's own shape inference, made to trust nothing that is merely declared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import onnx
+import onnx.checker
+import onnx.shape_inference
+
+IR_WITH_DEFAULTED_INPUTS = 4
+"""Before, every initializer had to be listed as an input, and could not be overridden."""
+
+# Larger tensors are weights; shape inference never reads their values.
+SHAPE_LIKE_BYTES = 8192
+
+PLAIN_TYPES = frozenset(
+    {
+        onnx.TensorProto.BOOL,
+        onnx.TensorProto.INT8,
+        onnx.TensorProto.INT16,
+        onnx.TensorProto.INT32,
+        onnx.TensorProto.INT64,
+        onnx.TensorProto.UINT8,
+        onnx.TensorProto.UINT16,
+        onnx.TensorProto.UINT32,
+        onnx.TensorProto.UINT64,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.DOUBLE,
+    }
+)
+"""Element types that NumPy has too; values of other types are never looked at."""
+
+
+def infer(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Types of inputs, inner tensors and outputs by ONNX's shape inference, whatever is declared.
+
+    Where inference fails altogether only the inputs are returned.
+    """
+    skeleton = _skeleton(model)
+    inputs = list(skeleton.graph.input)
+    try:
+        result = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
+        return inputs
+    return [*inputs, *result.graph.value_info, *result.graph.output]
+
+
+def copy_fields(source: Any, target: Any, *, without: Collection[str]) -> None:
+    """Copy the fields of one protobuf message to an empty one, but for some."""
+    for descriptor, value in source.ListFields():
+        if descriptor.name in without:
+            continue
+        if descriptor.is_repeated:
+            getattr(target, descriptor.name).extend(value)
+        elif descriptor.message_type is not None:
+            getattr(target, descriptor.name).CopyFrom(value)
+        else:
+            setattr(target, descriptor.name, value)
+
+
+def forget_shapes(graph: onnx.GraphProto) -> None:
+    """Remove declared shapes that nothing enforces; element types stay."""
+    del graph.value_info[:]
+    for output in graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+
+
+def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its declared shapes and without the values of its large weights."""
+    small = onnx.ModelProto()
+    copy_fields(model, small, without=("graph",))
+    copy_fields(model.graph, small.graph, without=("initializer",))
+    forget_shapes(small.graph)
+    for info in small.graph.input:
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and dim.dim_value < 0:
+                dim.ClearField("dim_value")  # some exporters write -1 for "any"
+    listed = {info.name for info in small.graph.input}
+    for tensor in model.graph.initializer:
+        overridable = tensor.name in listed and model.ir_version >= IR_WITH_DEFAULTED_INPUTS
+        small_enough = math.prod(tensor.dims) * 8 <= SHAPE_LIKE_BYTES
+        if tensor.data_type in PLAIN_TYPES and small_enough and not overridable:
+            small.graph.initializer.append(tensor)
+        elif tensor.name not in listed:  # a listed one may be overridden: its value proves nothing
+            small.graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    return small

@@ -1,0 +1,27 @@
+"""Nodes that no graph output depends on -> nothing.
+
+Why: exporters leave debris, and ONNX Runtime runs it when its own optimizations are off.
+Safety: exact. Operators of unknown domains stay, since they may have effects.
+Skips: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_graphsurgeon as gs
+
+from autogo_onnx.graph import dead_nodes, disconnect
+from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
+
+
+def find(graph: gs.Graph) -> Iterator[Match | Skip]:
+    for node in dead_nodes(graph):
+        yield Match((node,))
+
+
+def apply(graph: gs.Graph, match: Match) -> None:
+    disconnect(match.nodes[0])
+
+
+RULE = Rule("eliminate_dead_code", Safety.EXACT, find, apply)

@@ -1,0 +1,278 @@
+"""`rewrite` as a whole: real models, traps, broken promises, random networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autogo_onnx import runtime, signature
+from autogo_onnx.graph import from_model, from_text
+from autogo_onnx.rewriters import RULES, Match, Rule, rewrite
+from autogo_onnx.rewriters.promise import Witness
+from autogo_onnx.rewriters.sweep import to_fixed_point
+
+ZOO_NODES = {
+    "carvana_unet_upsample": 30,
+    "cifar10_resnet20_bn": 52,
+    "cifar10_resnet20_dynamo": 52,
+    "cifar10_resnet20_folded": 52,
+    "efficientnet_lite0_bn": 94,
+    "espcn_x3_nnresize_quant": 22,
+    "fmnist_resnet8_bn": 22,
+    "mnist_cntk_8": 9,
+    "ppocr_v2_cls": 185,
+    "silero_vad": 5,
+    "srgan_generator_x2_bn": 32,
+    "ultraface_version-RFB-320": 128,
+    "vit_pgd_2_3_16": 103,
+    "vnn_cifar10_large": 15,
+    "yolox_nano": 369,
+    "yunet_n_dynamic": 163,
+}
+
+
+@pytest.mark.parametrize("name", ZOO_NODES)
+def test_real_models_keep_their_outputs(name: str, shared: Path) -> None:
+    model = onnx.load(shared / "zoo" / f"{name}.onnx")
+    before = model.SerializeToString()
+    result = rewrite(model)
+    assert model.SerializeToString() == before
+    assert len(result.model.graph.node) == ZOO_NODES[name]
+    assert signature.problems(model, result.model) == []
+    if not result.counts:
+        assert result.model is model
+        return
+    onnx.checker.check_model(result.model, full_check=True)
+    assert not any(
+        node.op_type == "BatchNormalization" for node in result.model.graph.node
+    ) or name.startswith("vit")
+    # Feeds that the rewriter has not seen.
+    assert Witness.of(model, seed=1).objection(result.model) is None
+
+
+@pytest.mark.parametrize("name", ["espcn_x3_nnresize_quant", "silero_vad"])
+def test_models_that_cannot_be_verified_are_left_alone(name: str, shared: Path) -> None:
+    model = onnx.load(shared / "zoo" / f"{name}.onnx")
+    result = rewrite(model)
+    assert result.model is model
+    assert "left exactly as it is" in result.skips[0].reason
+    assert any("domain" in s.reason or "control flow" in s.reason for s in result.skips[1:])
+
+
+def test_traps(shared: Path) -> None:
+    """The conformance models, judged by their stored outputs."""
+    for path in sorted((shared / "conformance").glob("*.onnx")):
+        model = onnx.load(path)
+        changed = rewrite(model).model
+        assert signature.problems(model, changed) == [], path.name
+        if "random" in path.name or path.stem == "dropout_training":
+            assert changed is model, path.name
+            continue
+        stored = np.load(path.with_suffix(".npz"), allow_pickle=path.stem == "string_tensor")
+        for run in sorted({key.split(".")[0][2:] for key in stored if key.startswith("in")}):
+            session = runtime.open_session(changed, optimize=False)
+            prefix = f"in{run}."
+            feed = {k.removeprefix(prefix): stored[k] for k in stored if k.startswith(prefix)}
+            for index, got in enumerate(runtime.run(session, None, feed)):
+                if f"out{run}.{index}" in stored:
+                    _assert_close(stored[f"out{run}.{index}"], got, path.name)
+
+
+def _assert_close(expected: np.ndarray, got: np.ndarray, name: str) -> None:
+    if expected.dtype.kind in "biuf":
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5, err_msg=name)
+    else:
+        np.testing.assert_array_equal(got.astype(str), expected.astype(str), err_msg=name)
+
+
+CONV_RELU = from_text(
+    """
+    g (float[N,1,2,2] x) => (float[N,1,2,2] y)
+    <float[1,1,1,1] w = {2}, float half = {0.5}>
+    {
+      c = Conv(x, w)
+      m = Mul(c, half)
+      y = Relu(m)
+    }
+    """
+)
+
+
+def _lying_rule() -> Rule:
+    """Claims that Relu is Neg."""
+
+    def find(graph: gs.Graph):  # type: ignore[no-untyped-def]
+        yield from (Match((node,)) for node in graph.nodes if node.op == "Relu")
+
+    def apply(graph: gs.Graph, match: Match) -> None:
+        match.nodes[0].op = "Neg"  # so it is found once
+
+    return replace(RULES[0], name="lie", find=find, apply=apply)
+
+
+@pytest.mark.parametrize("position", [0, 3, len(RULES)])
+def test_a_rule_that_breaks_its_promise_is_dropped_and_named(position: int) -> None:
+    rules = (*RULES[:position], _lying_rule(), *RULES[position:])
+    result = rewrite(CONV_RELU, rules=rules)
+    assert [node.op_type for node in result.model.graph.node] == ["Conv", "Relu"]
+    assert result.counts == {"fuse_mul_add": 1}
+    assert "rule lie was not used" in result.skips[0].reason
+
+
+def test_rewriting_is_idempotent_and_deterministic() -> None:
+    first, second = rewrite(CONV_RELU), rewrite(CONV_RELU)
+    assert first.model.SerializeToString() == second.model.SerializeToString()
+    assert rewrite(first.model).counts == {}
+
+
+def test_samples_of_the_user_are_verified_on() -> None:
+    sample = {"x": np.ones((5, 1, 2, 2), np.float32)}
+    witness = Witness.of(CONV_RELU, [sample])
+    feeds = [feed["x"] for feed, _ in witness.runs]
+    assert feeds[0] is sample["x"]
+    assert {feed.shape[0] for feed in feeds} == {1, 2, 3, 5}
+    assert min(feed.min() for feed in feeds[1:]) < -10
+
+
+def test_overridden_initializers_are_verified_on() -> None:
+    model = from_text(
+        """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,1,2,2] x, float[1] b) => (float[N,1,2,2] y)
+        <float[1,1,1,1] w = {2}, float[1] b = {1}>
+        { y = Conv(x, w, b) }
+        """
+    )
+    ignoring = from_text(
+        """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,1,2,2] x, float[1] b) => (float[N,1,2,2] y)
+        <float[1,1,1,1] w = {2}, float[1] b = {1}, float[1] frozen = {1}>
+        { y = Conv(x, w, frozen) }
+        """
+    )
+    assert Witness.of(model).objection(model) is None
+    assert "differs" in str(Witness.of(model).objection(ignoring))
+
+
+def test_sequences_and_models_without_inputs_do_not_stop_it() -> None:
+    sequence = from_text("g (seq(float[2]) x) => (int64 y) { y = SequenceLength(x) }")
+    result = rewrite(sequence)
+    assert result.model is sequence
+    assert "is no tensor" in result.skips[0].reason
+    alone = from_text(
+        "g () => (float[2] y) { c = Constant <value_floats = [1.0, 2.0]> () y = Neg(c) }"
+    )
+    assert rewrite(alone).counts == {"fold_constants": 1}
+
+
+def test_long_chains_take_one_sort_per_sweep() -> None:
+    """2,000 copies vanish in two sweeps; sorting after each would take minutes."""
+    nodes = [onnx.helper.make_node("Identity", [f"t{i}"], [f"t{i + 1}"]) for i in range(2000)]
+    nodes.append(onnx.helper.make_node("Relu", ["t2000"], ["y"]))
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(nodes, "g", [value("t0", 1, [1])], [value("y", 1, [1])])
+    model = onnx.helper.make_model(graph, ir_version=8)
+    edited = from_model(model)
+    counts, _ = to_fixed_point(edited, RULES)
+    assert counts["eliminate_identity"] == 2000
+    assert [node.op for node in edited.nodes] == ["Relu"]
+
+
+LAYERS = st.lists(
+    st.sampled_from(
+        ["conv", "bn", "mul", "add", "relu", "identity", "pad", "shortcut", "shape", "residual"]
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+@given(layers=LAYERS, seed=st.integers(0, 2**16))
+def test_random_networks_keep_their_outputs(layers: list[str], seed: int) -> None:
+    model = _network(layers, np.random.default_rng(seed))
+    onnx.checker.check_model(model, full_check=True)
+    result = rewrite(model)
+    assert not any("broke its promise" in skip.reason for skip in result.skips), result.skips
+    assert len(result.model.graph.node) <= len(model.graph.node)
+    assert rewrite(result.model).counts == {}
+
+
+class _Builder:
+    """Adds layers to a network of C x 8 x 8 feature maps with an open batch."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng, self.channels, self.name = rng, int(rng.integers(1, 5)), "x"
+        self.inputs = [onnx.helper.make_tensor_value_info("x", 1, ["N", self.channels, 8, 8])]
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def add(self, kind: str, *operands: str, **attributes: Any) -> str:
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node(kind, list(operands), [name], **attributes))
+        self.name = name
+        return name
+
+    def constant(self, value: np.ndarray) -> str:
+        name = f"k{len(self.weights)}"
+        self.weights.append(onnx.numpy_helper.from_array(value, name))
+        return name
+
+    def normal(self, *shape: int) -> str:
+        return self.constant(self.rng.standard_normal(shape).astype(np.float32))
+
+    def per_channel(self) -> str:
+        shapes = [(self.channels, 1, 1), (1, self.channels, 1, 1), (), (1,), (8,), (8, 8)]
+        return self.normal(*shapes[self.rng.integers(len(shapes))])
+
+    def layer(self, kind: str) -> None:
+        x, c = self.name, self.channels
+        if kind == "conv":
+            out = int(self.rng.integers(1, 5))
+            bias = [self.normal(out)] if self.rng.random() < 0.5 else []
+            self.add("Conv", x, self.normal(out, c, 3, 3), *bias, pads=[1, 1, 1, 1])
+            self.channels = out
+        elif kind == "bn":
+            variance = self.constant(self.rng.random(c).astype(np.float32))
+            parameters = (self.normal(c), self.normal(c), self.normal(c), variance)
+            self.add("BatchNormalization", x, *parameters)
+        elif kind in ("mul", "add"):
+            operands = (x, self.per_channel())
+            self.add(kind.capitalize(), *(operands[:: -1 if self.rng.random() < 0.5 else 1]))
+        elif kind in ("relu", "identity"):
+            self.add(kind.capitalize(), x)
+        elif kind == "pad":
+            border = self.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+            padded = self.add("Pad", x, border)
+            self.add("Conv", padded, self.normal(c, c, 3, 3))
+        elif kind == "shortcut":
+            one = [self.constant(np.array([value])) for value in (0, 2**62, 2, 2)]
+            sliced = self.add("Slice", x, *one)
+            channels = self.constant(np.array([0, 1, 0, 0, 0, 2, 0, 0]))
+            padded = self.add("Pad", sliced, channels)
+            self.channels += 3
+            self.add("Resize", padded, "", self.constant(np.array([1, 1, 2, 1], np.float32)))
+        elif kind == "shape":
+            shape = self.add("Shape", x)
+            self.add("Reshape", x, shape)
+        elif kind == "residual":
+            branch = self.add("Conv", x, self.normal(c, c, 1, 1))
+            self.add("Add", branch, x)
+
+
+def _network(layers: list[str], rng: np.random.Generator) -> onnx.ModelProto:
+    builder = _Builder(rng)
+    for kind in layers:
+        builder.layer(kind)
+    output = onnx.helper.make_tensor_value_info(builder.name, 1, ["N", builder.channels, 8, 8])
+    graph = onnx.helper.make_graph(builder.nodes, "g", builder.inputs, [output], builder.weights)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    return onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)

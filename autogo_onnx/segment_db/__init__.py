@@ -1,0 +1,1 @@
+"""The segment database: vocabulary, mining, store, and the NAS families it is mined from."""

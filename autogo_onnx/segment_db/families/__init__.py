@@ -1,0 +1,1 @@
+"""Generators of published architecture families: encoding -> weight-free graph, BN folded."""

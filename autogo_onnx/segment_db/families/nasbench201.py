@@ -1,0 +1,160 @@
+"""NAS-Bench-201 (Dong and Yang, ICLR 2020): 5^6 cells of four nodes on CIFAR-10/100, ImageNet16.
+
+Rules after github.com/GATECH-EIC/HW-NAS-Bench, hw_nas_bench_api/nas_201_models/cell_infers.
+Parameter counts equal the published ones. Two liberties, both without effect on the counts:
+
+- `none` edges and nodes that nothing reaches are left out, and so are operators whose result
+  reaches no output. (A published node without input is zero and turns into a constant per channel
+  after its next batch normalization: with weights folded it is a bias.)
+- The terms of a node's sum are added in the order of their own structure, so that isomorphic cells
+  give the same graph whichever way they are encoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from autogo_onnx.errors import InputError
+from autogo_onnx.opgraph import OpGraph
+from autogo_onnx.segment_db.families.builder import Builder
+
+NAME = "nasbench201"
+OPERATIONS = ("avg_pool_3x3", "none", "nor_conv_1x1", "nor_conv_3x3", "skip_connect")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+_KERNEL = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+_WIDTHS = (16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Operations of the six edges, in the order of `EDGES`."""
+
+    operations: tuple[str, ...]
+
+    def into(self, node: int) -> tuple[tuple[int, str], ...]:
+        """The edges that end in a node: (node they come from, operation)."""
+        return tuple(
+            (begin, operation)
+            for (begin, end), operation in zip(EDGES, self.operations, strict=True)
+            if end == node
+        )
+
+    def structure(self, node: int = 3) -> str:
+        """What the node computes, with the terms of sums sorted; "" when nothing reaches it."""
+        if node == 0:
+            return "x"
+        terms = []
+        for begin, operation in self.into(node):
+            inner = "" if operation == "none" else self.structure(begin)
+            if inner:
+                terms.append(inner if operation == "skip_connect" else f"{operation}({inner})")
+        total = "+".join(sorted(terms))
+        return f"({total})" if len(terms) > 1 else total
+
+
+def parse(arch: str) -> Cell:
+    """The cell of `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`.
+
+    Raises:
+        InputError: the text is not such a cell.
+    """
+    edges = re.findall(r"\|?([a-z0-9_]+)~(\d)\|", arch)
+    operations = tuple(operation for operation, _ in edges)
+    if not edges or encode(operations) != arch or set(operations) - set(OPERATIONS):
+        raise InputError(f"NAS-Bench-201 cell {arch!r} does not read |op~0|+|op~0|op~1|+...")
+    return Cell(operations)
+
+
+def encode(operations: tuple[str, ...]) -> str:
+    """The published text of six operations; "" when they are not six."""
+    if len(operations) != len(EDGES):
+        return ""
+    nodes = (Cell(operations).into(node) for node in (1, 2, 3))
+    return "+".join("|" + "".join(f"{op}~{begin}|" for begin, op in node) for node in nodes)
+
+
+def build(arch: str, *, classes: int = 10, size: int = 32, cells: int = 5) -> OpGraph:
+    """The network of a cell: stem, three stages of `cells` cells, classifier.
+
+    Input `[1,3,size,size]`, output `[1,classes]`.
+
+    Raises:
+        InputError: the text is not a cell, or no path leads from its input to its output.
+    """
+    cell = parse(arch)
+    if not cell.structure():
+        raise InputError(f"NAS-Bench-201 cell {arch!r}: no path from its input to its output")
+    net = Builder((1, 3, size, size))
+    x = net.conv(0, _WIDTHS[0], kernel=3)
+    for width in _WIDTHS:
+        if width != _WIDTHS[0]:
+            x = _residual(net, x, width)
+        for _ in range(cells):
+            x = _cell(net, x, cell)
+    x = net.relu(net.batch_norm(x))
+    return net.graph(net.classifier(x, classes))
+
+
+def distinct() -> Iterator[str]:
+    """One encoding per class of cells that give the same graph, the least of each, ascending.
+
+    Cells without a path from input to output are left out.
+    """
+    seen = set()
+    for operations in product(OPERATIONS, repeat=len(EDGES)):
+        cell = Cell(operations)
+        if cell.structure() and (graph := _cell_graph(cell)) not in seen:
+            seen.add(graph)
+            yield encode(operations)
+
+
+def published_parameters(arch: str, *, classes: int = 10) -> int:
+    """Parameters as published: operators on dead branches count too."""
+    kernels = [_KERNEL[op] for op in parse(arch).operations if op in _KERNEL]
+    total = 3 * 16 * 9 + 2 * 16 + 2 * 64 + 64 * classes + classes
+    for width in _WIDTHS:
+        total += 5 * sum(k * k * width * width + 2 * width for k in kernels)
+        if width != _WIDTHS[0]:
+            half = width // 2
+            total += 9 * half * width + 9 * width * width + 4 * width + half * width
+    return total
+
+
+def _cell_graph(cell: Cell) -> OpGraph:
+    net = Builder((1, 16, 8, 8))
+    return net.graph(_cell(net, 0, cell))
+
+
+def _cell(net: Builder, x: int, cell: Cell) -> int:
+    """Append the cell; only what its output needs, deepest nodes first."""
+    made = {0: x}
+
+    def node(index: int) -> int:
+        if index not in made:
+            terms = []
+            for begin, operation in cell.into(index):
+                structure = "" if operation == "none" else cell.structure(begin)
+                if structure:
+                    terms.append((f"{operation}({structure})", begin, operation))
+            made[index] = net.add(*(edge(node(b), op) for _, b, op in sorted(terms)))
+        return made[index]
+
+    def edge(y: int, operation: str) -> int:
+        if operation == "skip_connect":
+            return y
+        if operation == "avg_pool_3x3":
+            return net.pool("AveragePool", y, kernel=3)
+        return net.conv(net.relu(y), net.channels(y), kernel=_KERNEL[operation])
+
+    return node(3)
+
+
+def _residual(net: Builder, x: int, width: int) -> int:
+    """Halve the resolution and change the width; the shortcut has no batch normalization."""
+    main = net.conv(net.relu(x), width, kernel=3, stride=2)
+    main = net.conv(net.relu(main), width, kernel=3)
+    shortcut = net.conv(net.pool("AveragePool", x, kernel=2, stride=2), width)
+    return net.add(main, shortcut)

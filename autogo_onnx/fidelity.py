@@ -1,0 +1,149 @@
+"""How far the outputs of a changed network are from the original's: the gate and its companions.
+
+The first output, if it is class scores (float[N,K], K >= 2), gates by the loss of top-1 accuracy
+(`class_drop`). All others gate by PSNR: the original's output is the signal and its range over
+all samples the peak. Where a model has both kinds, both must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from autogo_onnx.class_drop import Z_90, class_drop, is_class_scores
+from autogo_onnx.errors import InputError
+
+Gate = Literal["accuracy", "expected_drop", "disagreement", "psnr"]
+
+PSNR_CAP_DB = 150.0
+"""Outputs closer than this are equal: float32 itself ends at about 140 dB."""
+NMSE_CAP = 1e9
+"""Stands for an error without a finite share of the original's variance."""
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Closeness of a changed network to the original on some samples.
+
+    Attributes:
+        gate: which figure decides.
+        samples: how many were judged.
+        drop: loss of top-1 accuracy (0.01 = one point); None without class scores.
+        drop_bound: its 90 % upper bound.
+        agreement: share of equal top-1 classes; None without class scores.
+        nmse: mean squared error over the original's variance; the worst output.
+        psnr_db: mean over samples; the worst of the outputs that are no class scores.
+        psnr_bound_db: its 90 % lower bound; None where all outputs are class scores.
+        accuracy_before: top-1 of the original, with labels.
+        accuracy_after: top-1 of the changed network, with labels.
+    """
+
+    gate: Gate
+    samples: int
+    drop: float | None
+    drop_bound: float | None
+    agreement: float | None
+    nmse: float
+    psnr_db: float | None
+    psnr_bound_db: float | None
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+
+    def passes(self, *, max_drop: float, min_psnr: float) -> bool:
+        """Whether every output keeps its limit, bounds included."""
+        keeps_classes = self.drop_bound is None or self.drop_bound <= max_drop
+        return keeps_classes and (self.psnr_bound_db is None or self.psnr_bound_db >= min_psnr)
+
+
+def judge(
+    reference: Sequence[np.ndarray], changed: Sequence[np.ndarray], labels: np.ndarray | None
+) -> Fidelity:
+    """Compare the outputs of two networks on the same samples.
+
+    NaN and infinity are no error: where the original has the same they are equal, elsewhere they
+    are the worst that can be.
+
+    Args:
+        reference: per graph output an array whose leading axis counts samples.
+        changed: the same of the changed network.
+        labels: int[N] class indices of the first output, or None.
+
+    Raises:
+        InputError: fewer than two samples, other shapes, or labels that do not fit.
+    """
+    _check(reference, changed)
+    pairs = list(zip(reference, changed, strict=True))
+    scores = is_class_scores(reference[0])
+    psnr = [_psnr_db(old, new) for old, new in pairs[1 if scores else 0 :]]
+    psnr_db, psnr_bound_db = min(psnr, key=lambda p: p[1], default=(None, None))
+    nmse = max(_nmse(old, new) for old, new in pairs)
+    count = len(reference[0])
+    if not scores:
+        return Fidelity("psnr", count, None, None, None, nmse, psnr_db, psnr_bound_db)
+    drop = class_drop(reference[0], changed[0], labels)
+    return Fidelity(
+        gate=drop.gate,
+        samples=count,
+        drop=drop.mean,
+        drop_bound=drop.bound,
+        agreement=drop.agreement,
+        nmse=nmse,
+        psnr_db=psnr_db,
+        psnr_bound_db=psnr_bound_db,
+        accuracy_before=drop.accuracy_before,
+        accuracy_after=drop.accuracy_after,
+    )
+
+
+def _check(reference: Sequence[np.ndarray], changed: Sequence[np.ndarray]) -> None:
+    shapes, new_shapes = [r.shape for r in reference], [c.shape for c in changed]
+    if shapes != new_shapes:
+        raise InputError(f"outputs have shapes {new_shapes} instead of {shapes}")
+    if not shapes or min(s[0] if s else 0 for s in shapes) < 2:
+        raise InputError(f"outputs {shapes} are too few samples to judge by: at least 2 are needed")
+
+
+def _rows(reference: np.ndarray, changed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64[N, values]; where both hold the same NaN or infinity, both are 0."""
+    a = reference.reshape(len(reference), -1).astype(np.float64)
+    b = changed.reshape(len(changed), -1).astype(np.float64)
+    alike = ~np.isfinite(a) & ((a == b) | (np.isnan(a) & np.isnan(b)))
+    return np.where(alike, 0.0, a), np.where(alike, 0.0, b)
+
+
+def _nmse(reference: np.ndarray, changed: np.ndarray) -> float:
+    a, b = _rows(reference, changed)
+    with np.errstate(over="ignore", invalid="ignore"):
+        error, power = np.mean((a - b) ** 2), np.var(a)
+        if error == 0:
+            return 0.0
+        usable = np.isfinite(error) and np.isfinite(power) and power > 0
+        return float(min(error / power, NMSE_CAP)) if usable else NMSE_CAP
+
+
+def _psnr_db(reference: np.ndarray, changed: np.ndarray) -> tuple[float, float]:
+    """Mean over samples of the peak signal-to-noise ratio, and its 90 % lower bound."""
+    a, b = _rows(reference, changed)
+    with np.errstate(all="ignore"):
+        errors = np.mean((a - b) ** 2, axis=1)
+        ratios = 10 * np.log10(np.ptp(a) ** 2 / errors)
+    ratios = np.where(errors == 0, PSNR_CAP_DB, np.nan_to_num(ratios, nan=-PSNR_CAP_DB))
+    ratios = np.clip(ratios, -PSNR_CAP_DB, PSNR_CAP_DB)
+    spread = ratios.std(ddof=1) / np.sqrt(len(ratios))
+    return float(ratios.mean()), float(ratios.mean() - _t_90(len(ratios) - 1) * spread)
+
+
+def _t_90(freedom: int) -> float:
+    """The 90 % point of Student's t: exact for 1 and 2 degrees, within 1 % beyond.
+
+    Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5).
+    """
+    if freedom <= 2:
+        return (3.0776835371752527, 1.8856180831641267)[freedom - 1]
+    z = Z_90
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3

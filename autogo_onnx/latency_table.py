@@ -1,0 +1,100 @@
+"""Prices measured in one run and reused by the next, which then decides alike, byte for byte.
+
+The file is JSON: `{"format": "autogo-onnx latency table", "version": 1, "onnxruntime": "1.31.1",
+"threads": 1, "entries": {"key": number, ...}}`. The keys are the caller's; every number is a
+figure of one paired measurement (a ratio or milliseconds), written with all its digits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autogo_onnx.errors import InputError
+from autogo_onnx.files import write_text
+
+_FORMAT = "autogo-onnx latency table"
+_VERSION = 1
+
+
+@dataclass
+class LatencyTable:
+    """Prices by key, and what they were measured with.
+
+    Attributes:
+        onnxruntime: version of ONNX Runtime.
+        threads: intra-op threads.
+        entries: price by key; grows as prices are asked for.
+    """
+
+    onnxruntime: str
+    threads: int
+    entries: dict[str, float] = field(default_factory=dict)
+
+    def price(self, key: str, measure: Callable[[], float]) -> float:
+        """The known price, else the measured one, which is known from then on."""
+        if key not in self.entries:
+            self.entries[key] = float(measure())
+        return self.entries[key]
+
+    def differences(self, *, onnxruntime: str, threads: int) -> list[str]:
+        """One line per condition of this table that is not the current one; empty if all agree."""
+        found = []
+        if self.onnxruntime != onnxruntime:
+            found.append(f"latency table is of ONNX Runtime {self.onnxruntime}, not {onnxruntime}")
+        if self.threads != threads:
+            found.append(f"latency table is of {self.threads} threads, not {threads}")
+        return found
+
+    def to_json(self) -> str:
+        """The table as text, keys sorted: equal tables give equal bytes."""
+        body = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "onnxruntime": self.onnxruntime,
+            "threads": self.threads,
+            "entries": dict(sorted(self.entries.items())),
+        }
+        return json.dumps(body, indent=1, allow_nan=False) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the file in one step.
+
+        Raises:
+            InputError: the folder does not exist or cannot be written.
+        """
+        write_text(path, self.to_json())
+
+    @classmethod
+    def read(cls, path: Path) -> LatencyTable:
+        """The table written by `write`.
+
+        Raises:
+            InputError: missing, unreadable, or no such table.
+        """
+        try:
+            body = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from None
+        except (ValueError, RecursionError):
+            raise InputError(f"{path}: no latency table (not JSON, or truncated)") from None
+        if not isinstance(body, dict) or body.get("format") != _FORMAT:
+            raise InputError(f"{path}: no latency table; give the file that an earlier run wrote")
+        if body.get("version") != _VERSION:
+            raise InputError(
+                f"{path}: latency table of version {body.get('version')}, {_VERSION} is read"
+            )
+        return cls(*_checked(body, path))
+
+
+def _checked(body: dict[str, object], path: Path) -> tuple[str, int, dict[str, float]]:
+    version, threads, entries = (body.get(k) for k in ("onnxruntime", "threads", "entries"))
+    if not (isinstance(version, str) and type(threads) is int and isinstance(entries, dict)):
+        raise InputError(f"{path}: broken latency table (onnxruntime, threads or entries)")
+    for key, value in entries.items():
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise InputError(f"{path}: broken latency table, entry {key!r} is {value!r}")
+    return version, threads, {key: float(value) for key, value in entries.items()}

@@ -1,0 +1,151 @@
+"""Checks on a changed model: its face, its outputs, the user's own metric."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnxruntime as ort
+
+from autogo_onnx import runtime
+from autogo_onnx.errors import InputError
+from autogo_onnx.fidelity import Fidelity as Fidelity
+from autogo_onnx.fidelity import judge as judge
+from autogo_onnx.samples import Samples
+from autogo_onnx.signature import problems as signature_problems
+
+__all__ = ["Fidelity", "judge", "load_metric", "not_finite", "run", "signature_problems"]
+
+Metric = Callable[[Path], float]
+
+
+def run(
+    session: ort.InferenceSession,
+    samples: Samples,
+    outputs: Sequence[str] | None = None,
+    batch: int = 32,
+) -> dict[str, np.ndarray]:
+    """Run all samples; per output an array whose leading axis counts samples.
+
+    Batches of `batch` are tried first. A model that refuses them, or whose outputs do not have
+    the batch as leading axis, is run sample by sample; an output without a batch axis of
+    length one is then stacked along a new one.
+
+    Args:
+        session: an open session.
+        samples: what to feed.
+        outputs: names; None means all graph outputs.
+        batch: samples per run.
+
+    Raises:
+        InputError: the model does not run on a sample, or an output changes its shape between them.
+    """
+    names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
+    size = samples.batch_size(batch)
+    if size > 1:
+        batched = _run_batched(session, samples, names, size)
+        if batched is not None:
+            return batched
+        if samples.batch:
+            raise InputError(
+                f"an output does not have the batch of {samples.batch} as its leading axis"
+            )
+    return _run_singly(session, samples, names)
+
+
+def not_finite(outputs: Mapping[str, np.ndarray]) -> list[str]:
+    """One line per output that holds NaN or infinity; empty if none does."""
+    found = []
+    for name, values in outputs.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            sample = int(np.nonzero(~np.isfinite(values))[0][0]) if values.ndim else 0
+            found.append(f"output {name!r} holds NaN or infinity, first in sample {sample}")
+    return found
+
+
+def load_metric(reference: str) -> Metric:
+    """The user's metric `FILE.py:FUNCTION`: takes the path of a model, higher is better.
+
+    The file is imported, so it is as trusted as the command line that names it; its folder is not
+    put on the import path.
+
+    Raises:
+        InputError: no such file or function, the file fails on import, and later, from the metric
+            itself, it fails or returns no finite number.
+    """
+    place, _, name = reference.rpartition(":")
+    path = Path(place)
+    if not place or not name.isidentifier():
+        raise InputError(f"metric {reference!r} is not of the form FILE.py:FUNCTION")
+    if not path.is_file():
+        raise InputError(f"metric file {path} does not exist")
+    function = getattr(_import(path), name, None)
+    if not callable(function):
+        raise InputError(f"{path} has no function {name!r}")
+
+    def metric(model: Path) -> float:
+        return _checked(function, model, reference)
+
+    return metric
+
+
+def _run_batched(
+    session: ort.InferenceSession, samples: Samples, names: list[str], size: int
+) -> dict[str, np.ndarray] | None:
+    """Joined outputs, or None if the model cannot be run in batches."""
+    parts: list[list[np.ndarray]] = []
+    for feed in samples.batches(size):
+        length = len(next(iter(feed.values())))
+        try:
+            values = runtime.run(session, names, feed)
+        except InputError:
+            # What is wrong with a sample itself shows when it is run alone.
+            return None
+        if any(v.shape[:1] != (length,) for v in values):
+            return None
+        parts.append(values)
+    joined = [np.concatenate(p)[: len(samples)] for p in zip(*parts, strict=True)]
+    return dict(zip(names, joined, strict=True))
+
+
+def _run_singly(
+    session: ort.InferenceSession, samples: Samples, names: list[str]
+) -> dict[str, np.ndarray]:
+    rows = [runtime.run(session, names, feed) for feed in samples.batches(1)]
+    return {name: _join(name, p) for name, p in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _join(name: str, parts: Sequence[np.ndarray]) -> np.ndarray:
+    shapes = sorted({p.shape for p in parts})
+    if len(shapes) > 1:
+        raise InputError(
+            f"output {name!r} changes its shape with the sample ({list(shapes[0])}, "
+            f"{list(shapes[1])}): fidelity cannot be judged, give a metric (--evaluate)"
+        )
+    return np.concatenate(parts) if shapes[0][:1] == (1,) else np.stack(parts)
+
+
+def _import(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"metric file {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # The user's code may raise anything.
+        raise InputError(f"metric file {path} fails on import: {error!r}") from error
+    return module
+
+
+def _checked(function: Callable[[Path], object], model: Path, reference: str) -> float:
+    try:
+        value = float(function(model))  # type: ignore[arg-type]
+    except Exception as error:  # As above.
+        raise InputError(f"metric {reference} fails on {model}: {error!r}") from error
+    if not math.isfinite(value):
+        raise InputError(f"metric {reference} gives {value} for {model}: a finite number is needed")
+    return value

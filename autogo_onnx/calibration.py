@@ -81,7 +81,7 @@ def noise(model: onnx.ModelProto, count: int, *, seed: int) -> Samples:
         InputError: an input that is no numeric tensor, or of unknown rank.
     """
     rng = np.random.default_rng(seed)
-    feeds, whole = {}, set()
+    feeds, whole, batch = {}, set(), None
     for spec in signature.inputs(model):
         _check_supported(spec)
         if spec.dims is None:
@@ -89,6 +89,7 @@ def noise(model: onnx.ModelProto, count: int, *, seed: int) -> Samples:
         shape = tuple(_size_of(spec.dims, axis) for axis in range(len(spec.dims)))
         if shape[:1] == (1,):
             shape = shape[1:]
+            batch = 1 if spec.dims[0] == 1 else batch
         else:
             whole.add(spec.name)
         values = rng.standard_normal((count, *shape), dtype=np.float32)
@@ -97,7 +98,7 @@ def noise(model: onnx.ModelProto, count: int, *, seed: int) -> Samples:
         )
     if not feeds:
         raise InputError("the model has no inputs")
-    return Samples(feeds, whole=frozenset(whole))
+    return Samples(feeds, batch=batch, whole=frozenset(whole))
 
 
 def _size_of(dims: Sequence[Dim], axis: int) -> int:

@@ -16,6 +16,8 @@ _FLOAT_BYTES = 4
 def op_macs(graph: OpGraph) -> tuple[int, ...]:
     """Multiply-accumulates of every operator; 0 for those that only move, add or compare.
 
+    Where a shape is unknown, written `()`, nothing is counted.
+
     >>> from autogo_onnx.opgraph import Op
     >>> conv = Op.make("Conv", (0,), kernel_shape=(3, 3), group=2, pads=(1, 1, 1, 1))
     >>> op_macs(OpGraph(((1, 4, 8, 8),), (conv,), ((1, 6, 8, 8),), (1,)))
@@ -51,6 +53,8 @@ def _macs_of(graph: OpGraph, index: int) -> int:
     if op.kind not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
         return 0
     operand = graph.shape(op.inputs[0])
+    if not operand or (not out and op.kind != "MatMul"):
+        return 0  # A shape that is not known, as behind an operator of an unknown domain.
     window: int = prod(op.get("kernel_shape", ()))
     group: int = op.get("group", 1)
     match op.kind:

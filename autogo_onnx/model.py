@@ -58,6 +58,11 @@ def has_external_data(path: Path) -> bool:
     return any(onnx.external_data_helper.uses_external_data(t) for t in _tensors(model))
 
 
+def has_unread_data(model: onnx.ModelProto) -> bool:
+    """Whether a model in memory leaves values of tensors in other files."""
+    return any(onnx.external_data_helper.uses_external_data(t) for t in _tensors(model))
+
+
 def needs_external_data(model: onnx.ModelProto) -> bool:
     """Whether the model is too large for one file (2 GiB)."""
     return sum(_byte_size(tensor) for tensor in _tensors(model)) > _LARGEST_FILE_BYTES

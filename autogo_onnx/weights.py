@@ -50,6 +50,8 @@ def _of_op(op: Op, operands: tuple[Shape, ...], out: Shape) -> tuple[Shape, ...]
     """Weight shapes of one operator from its operands' shapes and its output shape."""
     group = op.get("group", 1)
     kernel = op.get("kernel_shape", ())
+    if not out or not all(operands[:1]):
+        return ()  # Unknown shapes.
     match op.kind:
         case "Conv":
             return (out[1], operands[0][1] // group, *kernel), (out[1],)

@@ -8,11 +8,14 @@ the new segment computes is as good as its weights, and is judged on held-out sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import onnx_graphsurgeon as gs
 
+from autogo_onnx.errors import InputError
+from autogo_onnx.graph import disconnect
 from autogo_onnx.materialize import to_onnx
 from autogo_onnx.opgraph import OpGraph
 
@@ -37,33 +40,61 @@ def replace_segment(
             `weight_name(prefix, i, k)`.
 
     Raises:
-        InputError: the graph's opset cannot express the replacement.
+        InputError: the graph's opset cannot express the replacement, or the prefix is in use.
     """
     part = gs.import_onnx(to_onnx(replacement, weights, opset=graph.opset))
     tensors = graph.tensors()
-    boundary = {
-        **{id(t): tensors[name] for t, name in zip(part.inputs, inputs, strict=True)},
-        **{id(t): tensors[name] for t, name in zip(part.outputs, outputs, strict=True)},
-    }
-    for name, tensor in part.tensors().items():
-        if id(tensor) not in boundary:
-            if isinstance(tensor, gs.Constant):
-                # A lazily held value would be written under the name it was read with.
-                tensor.values = tensor.values
-            tensor.name = f"{prefix}/{name}"
+    _rename(part, inputs, outputs, prefix)
+    taken = part.tensors().keys() & tensors.keys() - {*inputs, *outputs}
+    if taken:
+        raise InputError(f"the model already has a tensor {min(taken)!r}: choose another prefix")
     for name in outputs:
         tensors[name].inputs.clear()
     for node in list(part.nodes):
-        sources = [boundary.get(id(t), t) for t in node.inputs]
-        targets = [boundary.get(id(t), t) for t in node.outputs]
-        node.inputs.clear()
-        node.outputs.clear()
+        sources = [tensors.get(t.name, t) for t in node.inputs]
+        targets = [tensors.get(t.name, t) for t in node.outputs]
+        disconnect(node)
         node.inputs.extend(sources)
         node.outputs.extend(targets)
-        node.name = f"{prefix}/{node.name}"
         graph.nodes.append(node)
+
+
+def _rename(part: gs.Graph, inputs: Sequence[str], outputs: Sequence[str], prefix: str) -> None:
+    """Boundary tensors get the names they have outside, everything else the prefix."""
+    boundary = {id(t): n for t, n in zip(part.inputs, inputs, strict=True)}
+    boundary.update({id(t): n for t, n in zip(part.outputs, outputs, strict=True)})
+    for name, tensor in part.tensors().items():
+        if isinstance(tensor, gs.Constant):
+            # A lazily held value would be written under the name it was read with.
+            tensor.values = tensor.values
+        tensor.name = boundary.get(id(tensor), f"{prefix}/{name}")
+    for node in part.nodes:
+        node.name = f"{prefix}/{node.name}"
 
 
 def weight_name(prefix: str, op: int, k: int) -> str:
     """Initializer name of the `k`-th weight of operator `op` of a replacement."""
     return f"{prefix}/t{op}.w{k}"
+
+
+def free_prefix(graph: gs.Graph) -> str:
+    """`autogo`, or `autogo2, autogo3, ...` where a tensor or node is already named so.
+
+    A model may have been optimized before. Names inside of subgraphs count as well: ONNX wants
+    them to differ from those outside.
+    """
+    taken = {name.partition("/")[0] for name in _names(graph)}
+    names = ("autogo" if n == 1 else f"autogo{n}" for n in count(1))
+    return next(name for name in names if name not in taken)
+
+
+def _names(graph: gs.Graph) -> Iterator[str]:
+    """Names of all tensors and nodes, those of subgraphs included."""
+    yield from graph.tensors()
+    for node in graph.nodes:
+        yield node.name
+        for inner in node.subgraphs(recursive=True):
+            yield from (tensor.name for tensor in (*inner.inputs, *inner.outputs))
+            for part in inner.nodes:
+                yield part.name
+                yield from (tensor.name for tensor in (*part.inputs, *part.outputs))

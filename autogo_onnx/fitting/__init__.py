@@ -1,0 +1,1 @@
+"""Closed-form fitting: weights for a replacement from activations alone, no gradients."""

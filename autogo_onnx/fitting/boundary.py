@@ -1,0 +1,86 @@
+"""Activations at a site, and the moments of them that its candidates share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+
+from autogo_onnx.fitting.moments import Maps, Moments, Window, grouped_moments
+from autogo_onnx.opgraph import Op
+
+_T = TypeVar("_T")
+_LARGEST_VALUE = 1e15
+
+
+class Boundary:
+    """What goes into a site, float[N,C,H,W], and what should come out of it.
+
+    Remembers what was computed of them, because the candidates of one site ask for the same.
+    """
+
+    def __init__(self, inputs: tuple[Maps, ...], target: Maps, *, rows: int, seed: int) -> None:
+        self.inputs = inputs
+        self.target = target
+        self.rows = rows
+        self.seed = seed
+        self._moments: dict[tuple[Window, int], tuple[Moments, ...]] = {}
+        self._remembered: dict[Hashable, Any] = {}
+
+    @cached_property
+    def is_usable(self) -> bool:
+        """Whether squares of all values are finite."""
+        arrays = (*self.inputs, self.target)
+        return all(bool((np.abs(a) < _LARGEST_VALUE).all()) for a in arrays)
+
+    @cached_property
+    def energy(self) -> float:
+        """Summed variance of the target's channels over all positions."""
+        axes = tuple(axis for axis in range(self.target.ndim) if axis != 1)
+        return float(np.var(self.target, axis=axes, dtype=np.float64).sum())
+
+    def moments(self, window: Window) -> Moments:
+        """Moments of the first input under a window."""
+        return self.grouped_moments(window, 1)[0]
+
+    def grouped_moments(self, window: Window, group: int) -> tuple[Moments, ...]:
+        """Moments of each channel group of the first input and the target.
+
+        Whatever lies within a window that was asked for before is taken from it.
+        """
+        if (window, group) not in self._moments:
+            self._moments[window, group] = self._taken(window, group) or grouped_moments(
+                [(self.inputs[0], window)], self.target, group, rows=self.rows, seed=self.seed
+            )
+        return self._moments[window, group]
+
+    def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """What `make` returned when it was first called for this key."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        found: _T = self._remembered[key]
+        return found
+
+    def _taken(self, window: Window, group: int) -> tuple[Moments, ...] | None:
+        """Moments under a part of a known window, with as many groups or fewer."""
+        channels, outputs = self.inputs[0].shape[1], self.target.shape[1] // group
+        for (known, parts), whole in self._moments.items():
+            offset = window.offset_in(known)
+            if offset is None or parts not in (1, group):
+                continue
+            columns = known.columns(channels // parts, window.kernel, offset)
+            if parts == group:
+                return tuple(m.take(columns) for m in whole)
+            pieces = np.split(columns, group)
+            return tuple(
+                whole[0].take(piece, slice(g * outputs, (g + 1) * outputs))
+                for g, piece in enumerate(pieces)
+            )
+        return None
+
+
+def window_of(op: Op) -> Window:
+    """The window of a two-dimensional convolution."""
+    return Window(op.get("kernel_shape"), op.get("strides"), op.get("pads"), op.get("dilations"))

@@ -24,6 +24,16 @@ NMSE_CAP = 1e9
 """Stands for an error without a finite share of the original's variance."""
 
 
+UNSEEN = 1.5
+"""How much stricter the bound is without labels.
+
+Unlabelled samples are often training samples, which a network is surer of: from training images
+that no fit had seen to the 10,000 test images the expected loss grew 1.8-fold (ResNet-8,
+Fashion-MNIST) and 2.5-fold (ResNet-20, CIFAR-10); `benchmarks/optimize_zoo.py` prints both. The
+bound lies well above the mean already, so a smaller factor keeps the mean's growth within it.
+"""
+
+
 @dataclass(frozen=True)
 class Fidelity:
     """Closeness of a changed network to the original on some samples.
@@ -53,8 +63,12 @@ class Fidelity:
     accuracy_after: float | None = None
 
     def passes(self, *, max_drop: float, min_psnr: float) -> bool:
-        """Whether every output keeps its limit, bounds included."""
-        keeps_classes = self.drop_bound is None or self.drop_bound <= max_drop
+        """Whether every output keeps its limit, bounds included.
+
+        A bound without labels must keep `max_drop / UNSEEN`.
+        """
+        limit = max_drop / UNSEEN if self.gate == "expected_drop" else max_drop
+        keeps_classes = self.drop_bound is None or self.drop_bound <= limit
         return keeps_classes and (self.psnr_bound_db is None or self.psnr_bound_db >= min_psnr)
 
 

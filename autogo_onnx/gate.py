@@ -1,0 +1,142 @@
+"""The judge of realized plans: the user's metric, else fidelity on samples that no fit has seen.
+
+Class scores are judged crosswise. A plan is fitted twice, on either half of the samples, and each
+of the two models is judged on the half it has not seen; what they lose is pooled. One confident
+change of answer among 256 samples would otherwise decide. The first of the two models is the
+one that is delivered, so it has itself been judged on unseen samples.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from autogo_onnx import runtime, verify
+from autogo_onnx.class_drop import is_class_scores
+from autogo_onnx.errors import InputError
+from autogo_onnx.ground import Ground
+from autogo_onnx.runtime import open_session
+from autogo_onnx.samples import Samples
+
+Feed = Mapping[str, np.ndarray[Any, Any]]
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Fidelity to the original, the user's metric if there is one, and whether that is enough."""
+
+    fidelity: verify.Fidelity
+    metric: float | None
+    passes: bool
+
+
+class Gate:
+    """Decides on plans; `folds` tells which samples to fit on and which to judge on.
+
+    Attributes:
+        folds: pairs (to fit on, to judge on); the first is that of the delivered model.
+        before: the original's value of the user's metric, if there is one.
+    """
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        evaluate = ground.options.evaluate
+        self.metric = verify.load_metric(evaluate) if evaluate else None
+        self.before = self.evaluate(ground.job.original)
+        self.folds = self._folds()
+        self.reference = [self._outputs(ground.job.original, judge) for _, judge in self.folds]
+        session = open_session(ground.job.original, threads=ground.options.threads)
+        self.sizes = () if ground.has_fixed_size else other_sizes(session, ground.feed)
+
+    def _folds(self) -> tuple[tuple[Samples, Samples], ...]:
+        halves = (self.ground.fit, self.ground.held_out)
+        outputs = self._outputs(self.ground.job.original, self.ground.held_out.take([0, 1]))
+        if self.metric is None and is_class_scores(outputs[0]):
+            return halves, halves[::-1]
+        return (halves,)
+
+    def evaluate(self, model: onnx.ModelProto) -> float | None:
+        """The user's metric of a model; None without one."""
+        if self.metric is None:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            onnx.save(model, path)
+            return self.metric(path)
+
+    def judge(self, models: Sequence[onnx.ModelProto]) -> Verdict:
+        """The verdict on a plan, of which there is one model per fold."""
+        options, fidelity = self.ground.options, self._fidelity(models)
+        session = open_session(models[0], threads=options.threads)
+        if any(output_shapes(session, feed) != shapes for feed, shapes in self.sizes):
+            return Verdict(fidelity, None, False)
+        after = self.evaluate(models[0])
+        if after is not None and self.before is not None:
+            return Verdict(fidelity, after, self.before - after <= options.max_drop)
+        passes = fidelity.passes(max_drop=options.max_drop, min_psnr=options.min_psnr)
+        return Verdict(fidelity, None, passes)
+
+    def judge_unfitted(self, model: onnx.ModelProto) -> Verdict:
+        """The verdict on a model that was not fitted on anything."""
+        return self.judge([model] * len(self.folds))
+
+    def _fidelity(self, models: Sequence[onnx.ModelProto]) -> verify.Fidelity:
+        judged = [judge for _, judge in self.folds]
+        changed = [self._outputs(m, judge) for m, judge in zip(models, judged, strict=True)]
+        labels = [samples.labels for samples in judged if samples.labels is not None]
+        return verify.judge(
+            _pooled(self.reference), _pooled(changed), np.concatenate(labels) if labels else None
+        )
+
+    def _outputs(self, model: onnx.ModelProto, samples: Samples) -> list[np.ndarray[Any, Any]]:
+        session = open_session(model, threads=self.ground.options.threads)
+        return list(verify.run(session, samples).values())
+
+
+def _pooled(parts: Sequence[Sequence[np.ndarray[Any, Any]]]) -> list[np.ndarray[Any, Any]]:
+    return [np.concatenate(same) for same in zip(*parts, strict=True)]
+
+
+def other_sizes(session: ort.InferenceSession, feed: Feed) -> tuple[tuple[Feed, Shapes], ...]:
+    """Feeds of other picture sizes and batches that the model takes, and its output shapes.
+
+    A segment adapted to one size may round another one differently; these feeds find that out.
+    """
+    found = []
+    for batch, high, wide in ((1, 1, 3), (2, 0, 5), (1, 7, 2)):
+        resized = {
+            i.name: _resized(feed[i.name], i.shape, batch, (high, wide))
+            for i in session.get_inputs()
+        }
+        shapes = output_shapes(session, resized)
+        if shapes is not None:
+            found.append((resized, shapes))
+    return tuple(found)
+
+
+def _resized(
+    array: np.ndarray[Any, Any], declared: Sequence[object], batch: int, growth: tuple[int, int]
+) -> np.ndarray[Any, Any]:
+    """Zeros for `batch` samples, larger along the inner axes that are not declared as numbers."""
+    shape = list(array.shape)
+    inner = range(1, array.ndim) if declared else range(2, array.ndim)
+    free = [axis for axis in inner if not declared or not isinstance(declared[axis], int)]
+    for turn, axis in enumerate(free):
+        shape[axis] += growth[turn % len(growth)]
+    return np.zeros((batch * shape[0], *shape[1:]) if shape else (), array.dtype)
+
+
+def output_shapes(session: ort.InferenceSession, feed: Feed) -> Shapes | None:
+    """Shapes of all outputs; None when the model does not take the feed."""
+    try:
+        return tuple(o.shape for o in runtime.run(session, None, feed))
+    except InputError:
+        return None

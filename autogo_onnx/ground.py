@@ -1,0 +1,107 @@
+"""What all stages of fitted optimization work on: one model, its samples and the choices made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from autogo_onnx import signature
+from autogo_onnx.activations import Activations, bytes_per_sample
+from autogo_onnx.assemble import Settings
+from autogo_onnx.calibration import split
+from autogo_onnx.cost import macs
+from autogo_onnx.job import Job
+from autogo_onnx.opgraph import OpGraph
+from autogo_onnx.options import Options
+from autogo_onnx.progress import Progress
+from autogo_onnx.samples import Samples
+from autogo_onnx.segments import Reading, Site, op_weights
+from autogo_onnx.step import Step
+from autogo_onnx.submodel import Parts
+
+HELD_OUT = 0.5
+MEMORY_BYTES = 700_000_000
+FEWEST_TO_FIT = 4
+
+
+@dataclass(frozen=True)
+class Ground:
+    """One model to be made faster by fitted replacements.
+
+    Attributes:
+        job: the run: original and exactly rewritten model, choices, prices, deadline.
+        reading: of the exactly rewritten model, with the shapes of one batch.
+        fit, held_out: samples to fit on, and those that only judge.
+    """
+
+    job: Job
+    reading: Reading
+    fit: Samples
+    held_out: Samples
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The exactly rewritten model; every replacement starts from it."""
+        return self.job.exact.model
+
+    @property
+    def options(self) -> Options:
+        """The user's choices."""
+        return self.job.options
+
+    @property
+    def progress(self) -> Progress:
+        """Who is told."""
+        return self.job.progress
+
+    @property
+    def settings(self) -> Settings:
+        """How fits see the samples."""
+        return Settings(seed=self.options.seed, threads=self.options.threads)
+
+    @property
+    def feed(self) -> Mapping[str, np.ndarray[Any, Any]]:
+        """One batch for measuring."""
+        return next(self.held_out.batches(1))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the exactly rewritten model for one sample."""
+        return macs(self.reading.opgraph)
+
+    @property
+    def has_fixed_size(self) -> bool:
+        """Whether all input dimensions but the batch are declared as numbers."""
+        specs = signature.inputs(self.job.original)
+        return all(isinstance(d, int) for spec in specs for d in (spec.dims or ("?", "?"))[1:])
+
+    def activations(self, sites: Iterable[Site], samples: Samples) -> Activations:
+        """Activations of the model on as many of the samples as the memory allows."""
+        names = {name for site in sites for name in (*site.inputs, *site.outputs)}
+        size = bytes_per_sample(self._shapes(), names)
+        most = max(FEWEST_TO_FIT, MEMORY_BYTES // max(1, size))
+        count = min(len(samples), most - most % samples.batch_size(1))
+        some = samples.take(range(count))
+        return Activations(Parts(self.model), some, threads=self.options.threads)
+
+    def step(self, site: Site, replacement: OpGraph) -> Step:
+        """A replacement together with the weights that it may inherit."""
+        weights = {k: op_weights(self.reading.nodes[i]) for k, i in enumerate(site.cut.ops)}
+        return Step(site, replacement, weights)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        graph = self.reading.opgraph
+        return {name: graph.shape(t) for t, name in enumerate(self.reading.tensors)}
+
+
+def halves(samples: Samples, seed: int) -> tuple[Samples, Samples]:
+    """Samples to fit on and samples to judge by.
+
+    As many judge as are fitted on: a fit has seen enough after some ten thousand positions, while a
+    bound on a loss of one per cent needs hundreds of samples.
+    """
+    return split(samples, seed=seed, held_out=HELD_OUT)

@@ -1,0 +1,109 @@
+"""Fitted optimization from an exactly rewritten model to realized plans, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autogo_onnx.activations import Activations
+from autogo_onnx.candidates import Candidate, Catalogue
+from autogo_onnx.errors import InputError
+from autogo_onnx.frontier import Point, best, explore
+from autogo_onnx.gate import Gate
+from autogo_onnx.ground import Ground
+from autogo_onnx.planning import Scored, fit_and_score, price
+from autogo_onnx.predictor import open_predictor
+from autogo_onnx.report import Skipped
+from autogo_onnx.segment_db.segmentation import pieces
+from autogo_onnx.segment_db.store import open_store
+from autogo_onnx.sites import find_sites, left_alone
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """What fitted optimization found.
+
+    Attributes:
+        points: every realized plan.
+        best: the fastest that passes the gate; None when nothing does.
+        gate: the judge, with the original's outputs and metric.
+        skipped: convolutions that cannot be replaced, and sites where no candidate could be fitted.
+        seconds: wall-clock time by stage.
+    """
+
+    points: tuple[Point, ...]
+    best: Point | None
+    gate: Gate
+    skipped: tuple[Skipped, ...]
+    seconds: dict[str, float]
+
+
+class Stopwatch:
+    """Wall-clock seconds by stage; a stage lasts until the next one begins."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.deadline = ground.job.deadline
+        self.seconds: dict[str, float] = {}
+        self._last = ground.job.deadline.elapsed()
+
+    def lap(self, stage: str) -> None:
+        """Everything since the last lap was this stage."""
+        now = self.deadline.elapsed()
+        self.seconds[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def improve(ground: Ground) -> Improvement:
+    """Segment, propose, price, fit, score, select and realize.
+
+    Raises:
+        InputError: the database, the predictor or the user's metric cannot be used.
+        PromiseError: a fit gave other weights than its segment needs.
+    """
+    watch = Stopwatch(ground)
+    candidates = propose(ground)
+    watch.lap("segment")
+    gate = Gate(ground)
+    original = ground.activations(dict.fromkeys(c.site for c in candidates), ground.fit)
+    if original.count < len(ground.fit):
+        ground.job.notes.append(
+            f"{original.count} of {len(ground.fit)} samples are fitted on: memory allows no more"
+        )
+    watch.lap("calibrate")
+    priced = price(ground, candidates)
+    watch.lap("measure")
+    if not priced:
+        ground.job.notes.append("no segment has a replacement that would save anything")
+    scored, skipped = _scored(ground, priced, original)
+    watch.lap("fit")
+    points = explore(ground, scored, gate) if scored else []
+    watch.lap("select")
+    alone = left_alone(ground.reading, fixed_size=ground.has_fixed_size)
+    refused = [Skipped(names, reason) for reason, names in alone.items()]
+    return Improvement(tuple(points), best(points), gate, (*refused, *skipped), watch.seconds)
+
+
+def _scored(
+    ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations
+) -> tuple[list[Scored], list[Skipped]]:
+    """Items that may be chosen; none where the model cannot be run part by part.
+
+    A Scan, for one, does not run when the shapes of what it reads are not declared.
+    """
+    if not priced:
+        return [], []
+    try:
+        return fit_and_score(ground, priced, original)
+    except InputError as error:
+        ground.job.notes.append(f"nothing was fitted: parts of the model do not run: {error}")
+        return [], []
+
+
+def propose(ground: Ground) -> list[Candidate]:
+    """Every candidate at every site of the model."""
+    store = open_store(ground.options.segment_db)
+    ground.progress.stage("segment")
+    cuts = pieces(ground.reading.opgraph, store.vocabulary())
+    catalogue = Catalogue(ground.reading, store, open_predictor(ground.options.predictor))
+    sites = find_sites(ground.reading, cuts, fixed_size=ground.has_fixed_size)
+    return [candidate for site in sites for candidate in catalogue.candidates(site)]

@@ -1,0 +1,164 @@
+"""One run of `optimize` at its start: the model read, rewritten exactly, its samples at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from autogo_onnx import calibration, runtime
+from autogo_onnx import model as model_file
+from autogo_onnx.deadline import Deadline
+from autogo_onnx.errors import InputError
+from autogo_onnx.latency_table import LatencyTable
+from autogo_onnx.opgraph import Shape
+from autogo_onnx.options import Level, Options
+from autogo_onnx.progress import Progress
+from autogo_onnx.report import Size
+from autogo_onnx.rewriters import RULES, Rewritten, rewrite
+from autogo_onnx.samples import Samples
+from autogo_onnx.sizes import size
+
+NOISE_SAMPLES = 256
+FEWEST_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run works on.
+
+    Attributes:
+        path: of the model's file; empty for a model in memory.
+        original: the model as it came, and
+        exact: as exact rules left it.
+        samples: None where nothing is to be fitted or judged.
+        level: the user's, or what the samples allow.
+        options, progress: as given.
+        table: latency prices, known and new.
+        deadline: of the whole run.
+        warnings, notes: for the report; they grow.
+    """
+
+    path: str
+    original: onnx.ModelProto
+    exact: Rewritten
+    samples: Samples | None
+    level: Level
+    options: Options
+    progress: Progress
+    table: LatencyTable
+    deadline: Deadline
+    warnings: list[str]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def input_shapes(self) -> Mapping[str, Shape] | None:
+        """Full shapes of one batch of the samples; None without samples."""
+        if self.samples is None:
+            return None
+        return {name: array.shape for name, array in next(self.samples.batches(1)).items()}
+
+    def size(self, model: onnx.ModelProto) -> Size:
+        """What a model costs by counting, on inputs of the samples' size."""
+        return size(model, self.input_shapes)
+
+
+def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progress) -> Job:
+    """Load, read the samples, rewrite exactly.
+
+    Raises:
+        InputError: the model, a sample or an option cannot be used.
+        PromiseError: the model does not even survive reading and writing.
+    """
+    deadline = Deadline(options.budget_s)
+    progress.stage("load")
+    original = _loaded(model)
+    level: Level = options.level or ("fitted" if options.calibration else "exact")
+    warnings: list[str] = []
+    samples = _samples(original, level, options, warnings)
+    if samples is not None and not _runs(original, samples, options, warnings):
+        samples = None
+    table = _table(options, warnings)
+    progress.stage("rewrite")
+    rules = tuple(r for r in RULES if options.target == "cpu" or not r.adds_macs)
+    feeds = [] if samples is None else [next(samples.batches(1))]
+    exact = rewrite(original, rules=rules, samples=feeds, seed=options.seed)
+    path = "" if isinstance(model, onnx.ModelProto) else str(model)
+    return Job(
+        path,
+        original,
+        exact,
+        samples,
+        level,
+        options,
+        progress,
+        table,
+        deadline,
+        warnings,
+    )
+
+
+def _loaded(model: onnx.ModelProto | Path | str) -> onnx.ModelProto:
+    if not isinstance(model, onnx.ModelProto):
+        return model_file.load(Path(model))
+    if model_file.has_unread_data(model):
+        raise InputError("the model's external data was not read: give its path instead")
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise InputError(f"invalid model: {str(error).splitlines()[0]}") from error
+    return model
+
+
+def _runs(model: onnx.ModelProto, samples: Samples, options: Options, warnings: list[str]) -> bool:
+    """Whether ONNX Runtime runs the model as it came; if not, nothing can be fitted or judged.
+
+    Raises:
+        InputError: the model loads, but refuses the user's samples.
+    """
+    try:
+        session = runtime.open_session(model, threads=options.threads)
+    except InputError as error:
+        warnings.append(f"nothing was fitted, and nothing verified by running: {error}")
+        return False
+    try:
+        runtime.run(session, None, next(samples.batches(1)))
+    except InputError as error:
+        if options.calibration is not None:
+            raise
+        warnings.append(f"nothing was fitted: the noise does not suit the model: {error}")
+        return False
+    return True
+
+
+def _samples(
+    model: onnx.ModelProto, level: Level, options: Options, warnings: list[str]
+) -> Samples | None:
+    if level == "fitted" and options.calibration is None:
+        raise InputError("level 'fitted' needs samples: --calibration (or --level unverified)")
+    if options.calibration is not None:
+        samples = calibration.load(options.calibration, model, options)
+        if level != "exact" and len(samples) < FEWEST_SAMPLES:
+            raise InputError(
+                f"{options.calibration} holds {len(samples)} samples: fitting and judging need at "
+                f"least {FEWEST_SAMPLES} (512 is good)"
+            )
+        return samples
+    if level == "unverified":
+        warnings.append(
+            "unverified: fitted on noise, so the accuracy on real data is unknown; "
+            "give samples (--calibration)"
+        )
+        return calibration.noise(model, NOISE_SAMPLES, seed=options.seed)
+    return None
+
+
+def _table(options: Options, warnings: list[str]) -> LatencyTable:
+    version, threads = runtime.version(), options.threads
+    if options.latency_table is None:
+        return LatencyTable(version, threads)
+    table = LatencyTable.read(options.latency_table)
+    warnings += table.differences(onnxruntime=version, threads=threads)
+    return table

@@ -1,0 +1,136 @@
+"""The main job: a trained model in, a faster, verified model out.
+
+exact rewrites -> (with samples) fitted replacements -> verification -> report. Whatever does not
+pay on the target, or does not pass the gate, is dropped again, down to the model as it came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from autogo_onnx import model as model_file
+from autogo_onnx import runtime, verify
+from autogo_onnx.batching import mixing
+from autogo_onnx.errors import InputError, PromiseError
+from autogo_onnx.frontier import Point
+from autogo_onnx.graph import from_model
+from autogo_onnx.ground import Ground, halves
+from autogo_onnx.improvement import Improvement, improve
+from autogo_onnx.job import Job, begin
+from autogo_onnx.measured import Measured, measure
+from autogo_onnx.options import Options
+from autogo_onnx.outcome import report_on
+from autogo_onnx.progress import Progress, Silent
+from autogo_onnx.report import Report
+from autogo_onnx.segments import read
+
+CHECKED_SAMPLES = 8
+
+
+def optimize(
+    model: onnx.ModelProto | Path | str,
+    *,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Make a model faster without breaking it.
+
+    Args:
+        model: the trained model, or the path of its file.
+        options: every choice; see `Options`.
+        progress: told what happens.
+
+    Returns:
+        The report; `report.model` is the new model. Nothing is written.
+
+    Raises:
+        InputError: a model, sample or option that cannot be used.
+        PromiseError: a rewrite did not keep its promise.
+    """
+    job = begin(model, options or Options(), progress or Silent())
+    seconds = {"rewrite": round(job.deadline.elapsed(), 3)}
+    improvement = _improve(job)
+    seconds |= improvement.seconds if improvement else {}
+    start = job.deadline.elapsed()
+    job.progress.stage("verify")
+    chosen, measured = _choose(job, improvement)
+    _check(job, chosen.model if isinstance(chosen, Point) else chosen)
+    report = report_on(job, improvement, chosen, measured)
+    seconds["verify"] = round(job.deadline.elapsed() - start, 3)
+    seconds["total"] = round(job.deadline.elapsed(), 3)
+    return replace(report, seconds=seconds)
+
+
+def _improve(job: Job) -> Improvement | None:
+    """Fitted replacements, where there are samples that can be told apart."""
+    if job.level == "exact" or job.samples is None:
+        if job.level == "exact" and job.options.calibration is None:
+            job.notes.append(
+                "only exact rewrites were made: with unlabelled samples (--calibration) segments "
+                "can be replaced and fitted too"
+            )
+        return None
+    if job.samples.whole:
+        names = ", ".join(sorted(job.samples.whole))
+        job.notes.append(f"inputs without a batch axis ({names}): nothing was fitted")
+        return None
+    how = mixing(job.original, job.samples, threads=job.options.threads)
+    if how is not None:
+        job.notes.append(f"the model does not keep samples apart: {how}; nothing was fitted")
+        return None
+    try:
+        graph = from_model(job.exact.model)
+    except InputError as error:
+        job.notes.append(f"nothing was fitted: {error}")
+        return None
+    shapes = model_file.tensor_shapes(job.exact.model, job.input_shapes)
+    fit, held_out = halves(job.samples, job.options.seed)
+    return improve(Ground(job, read(graph, shapes), fit, held_out))
+
+
+def _choose(job: Job, improvement: Improvement | None) -> tuple[Point | onnx.ModelProto, Measured]:
+    """The fitted plan, the exactly rewritten model or the original: the first that pays.
+
+    A fitted plan must be faster beyond the noise; exact rewriting must only not be slower.
+    """
+    best = improvement.best if improvement else None
+    if best is not None:
+        measured = measure(job, best.model)
+        if measured.ratio is not None and measured.ratio < 1.0 - (measured.noise or 0.0):
+            return best, measured
+        job.notes.append("the best fitted plan was dropped: it is not faster beyond the noise")
+    measured = measure(job, job.exact.model)
+    if measured.ratio is None or measured.ratio <= 1.0 + (measured.noise or 0.0):
+        return job.exact.model, measured
+    job.notes.append(f"exact rewrites were dropped: they are slower here ({measured.ratio:.3f})")
+    return job.original, measure(job, job.original)
+
+
+def _check(job: Job, result: onnx.ModelProto) -> None:
+    """Last look before anything is written.
+
+    Raises:
+        PromiseError: inputs or outputs differ, the checker objects, or an output is not finite
+            where the original's is.
+    """
+    problems = verify.signature_problems(job.original, result)
+    if problems:
+        raise PromiseError(f"the new model has another face: {problems[0]}")
+    if result is job.original:
+        return
+    try:
+        onnx.checker.check_model(result)
+    except onnx.checker.ValidationError as error:
+        raise PromiseError(f"the new model is not valid: {str(error).splitlines()[0]}") from error
+    if job.samples is None:
+        return
+    some = job.samples.take(range(min(CHECKED_SAMPLES, len(job.samples))))
+    before, after = (
+        verify.not_finite(verify.run(runtime.open_session(m, threads=job.options.threads), some))
+        for m in (job.original, result)
+    )
+    if after and not before:
+        raise PromiseError(after[0])

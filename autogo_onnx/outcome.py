@@ -1,0 +1,125 @@
+"""The report of a run: what was chosen, what it costs, what was left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+
+from autogo_onnx.cost import macs
+from autogo_onnx.frontier import Point, pareto
+from autogo_onnx.improvement import Improvement
+from autogo_onnx.job import Job
+from autogo_onnx.measured import Measured
+from autogo_onnx.report import (
+    Metric,
+    ModelInfo,
+    ParetoPoint,
+    Replacement,
+    Report,
+    SampleCounts,
+    Skipped,
+    installed_versions,
+)
+from autogo_onnx.verify import Fidelity
+
+
+def report_on(
+    job: Job,
+    improvement: Improvement | None,
+    chosen: Point | onnx.ModelProto,
+    measured: Measured,
+) -> Report:
+    """Everything a user may want to know of a run.
+
+    Args:
+        job: the run.
+        improvement: what fitting found, if it was tried.
+        chosen: the realized plan that won, or a model without fitted parts.
+        measured: its latency against the original.
+    """
+    point = chosen if isinstance(chosen, Point) else None
+    result = chosen.model if isinstance(chosen, Point) else chosen
+    fidelity, metric = _judged(improvement, result, point)
+    if improvement is not None and point is None and improvement.points:
+        job.notes.append("no fitted plan both passed the gate and was faster")
+    skips = [Skipped(s.names, s.reason) for s in job.exact.skips]
+    return Report(
+        model=result,
+        source=_info(job.original, job.path),
+        level=job.level,
+        target=job.options.target,
+        seed=job.options.seed,
+        before=replace(job.size(job.original), latency_ms=measured.ms_before),
+        after=replace(job.size(result), latency_ms=measured.ms_after),
+        latency_ratio=measured.ratio,
+        latency_noise=measured.noise,
+        fidelity=fidelity,
+        metric=metric,
+        samples=_counts(improvement),
+        rewrites=tuple(job.exact.counts.items()) if result is not job.original else (),
+        plan=_plan(point, measured.ms_before),
+        pareto=_pareto(job, improvement),
+        skipped=(*skips, *(improvement.skipped if improvement else ())),
+        versions=installed_versions(),
+        warnings=tuple(job.warnings),
+        notes=tuple(job.notes),
+        latency_table=job.table if job.options.target == "cpu" else None,
+    )
+
+
+def _judged(
+    improvement: Improvement | None, result: onnx.ModelProto, point: Point | None
+) -> tuple[Fidelity | None, Metric | None]:
+    if improvement is None:
+        return None, None
+    gate = improvement.gate
+    verdict = point.verdict if point is not None else gate.judge_unfitted(result)
+    fidelity, after = verdict.fidelity, verdict.metric
+    if gate.before is not None and after is not None:
+        return fidelity, Metric(gate.ground.options.evaluate or "metric", gate.before, after)
+    if fidelity.accuracy_before is not None and fidelity.accuracy_after is not None:
+        return fidelity, Metric("top-1", fidelity.accuracy_before, fidelity.accuracy_after)
+    return fidelity, None
+
+
+def _counts(improvement: Improvement | None) -> SampleCounts:
+    if improvement is None:
+        return SampleCounts(0, 0)
+    ground = improvement.gate.ground
+    return SampleCounts(len(ground.fit), len(ground.held_out))
+
+
+def _info(model: onnx.ModelProto, path: str) -> ModelInfo:
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    inputs, outputs = (tuple(v.name for v in vs) for vs in (model.graph.input, model.graph.output))
+    return ModelInfo(path, model.ir_version, opset, inputs, outputs)
+
+
+def _plan(point: Point | None, before_ms: float | None) -> tuple[Replacement, ...]:
+    return tuple(
+        Replacement(
+            site=s.candidate.site.names,
+            segment=s.candidate.name,
+            macs_delta=macs(s.candidate.graph) - macs(s.candidate.site.graph),
+            latency_delta_ms=None if before_ms is None else -s.saving * before_ms,
+            nmse=s.nmse,
+            score=s.score,
+        )
+        for s in (point.plan if point else ())
+    )
+
+
+def _pareto(job: Job, improvement: Improvement | None) -> tuple[ParetoPoint, ...]:
+    points = pareto(improvement.points) if improvement else []
+    return tuple(
+        ParetoPoint(
+            file=f"rank_{rank:02d}.onnx",
+            latency_ratio=p.ratio,
+            macs=job.size(p.model).macs,
+            drop=p.verdict.fidelity.drop,
+            drop_bound=p.verdict.fidelity.drop_bound,
+            model=p.model,
+        )
+        for rank, p in enumerate(points)
+    )

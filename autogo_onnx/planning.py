@@ -1,0 +1,215 @@
+"""From candidates to scored items: what each saves, how well it can be fitted, what it costs.
+
+Order matters for time: pricing needs no samples and drops most candidates, fitting drops those that
+cannot follow the original, and only the rest is scored in the whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from autogo_onnx.activations import Activations
+from autogo_onnx.candidates import Candidate
+from autogo_onnx.cost import macs
+from autogo_onnx.errors import InputError
+from autogo_onnx.fitting.segment import Boundary, Fitted, Refused, fit
+from autogo_onnx.ground import Ground
+from autogo_onnx.pricing import GROUP, Measure, disjoint, price_signatures, signature
+from autogo_onnx.report import Skipped
+from autogo_onnx.score import score
+
+LEAST_SAVING = 0.002
+WORST_FIT = 0.5
+CLEARLY = 0.7
+SCORED_SAMPLES = 128
+FEWEST_SCORED = 4
+SCORED_SHARE = 0.5  # of the budget if every candidate were scored; about a third of them is
+PRICING_SHARE = 0.35
+SCORING_SHARE = 0.65
+# Multiply-accumulates that one core is trusted to do in a second; sizes the work, never a result.
+MACS_PER_SECOND = 2e10
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate with its price and its cost.
+
+    Attributes:
+        candidate: the replacement.
+        saving: share of the model's latency (or multiply-accumulates) that it saves.
+        nmse: error of its fit on the original's activations.
+        score: divergence of the model's outputs when it alone is made.
+    """
+
+    candidate: Candidate
+    saving: float
+    nmse: float
+    score: float
+
+
+def price(ground: Ground, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
+    """Candidates that save something, each with the share of the whole that it saves."""
+    if ground.options.target == "macs":
+        prices = [_macs_saved(ground, c) for c in candidates]
+    else:
+        known = _latency_prices(ground, candidates)
+        prices = [known.get(signature(c.site.graph, c.graph), 0.0) for c in candidates]
+    return [(c, p) for c, p in zip(candidates, prices, strict=True) if p >= LEAST_SAVING]
+
+
+def _macs_saved(ground: Ground, candidate: Candidate) -> float:
+    return (macs(candidate.site.graph) - macs(candidate.graph)) / max(1, ground.macs)
+
+
+def _latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> Mapping[str, float]:
+    """Prices by signature, the largest savings of multiply-accumulates first while time lasts."""
+    alike: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        alike.setdefault(signature(candidate.site.graph, candidate.graph), []).append(candidate)
+    order = sorted(alike, key=lambda key: (-sum(_macs_saved(ground, c) for c in alike[key]), key))
+    ground.progress.stage("measure", len(order))
+    measure = Measure(ground.feed, ground.options.threads, ground.options.seed)
+    for start in range(0, len(order), GROUP):
+        keys = order[start : start + GROUP]
+        if ground.job.deadline.is_past(PRICING_SHARE) and not all(
+            k in ground.job.table.entries for k in keys
+        ):
+            ground.job.notes.append(
+                f"{len(order) - start} of {len(order)} kinds of replacement were not measured: "
+                "the budget (--budget) was too short"
+            )
+            break
+        steps = {k: disjoint([ground.step(c.site, c.graph) for c in alike[k]]) for k in keys}
+        price_signatures(ground.model, steps, measure, ground.job.table)
+        ground.progress.advance(len(keys))
+    return ground.job.table.entries
+
+
+def fit_and_score(
+    ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations
+) -> tuple[list[Scored], list[Skipped]]:
+    """Fit every candidate on the original's activations and score what follows it well enough.
+
+    Args:
+        ground: the model.
+        priced: candidates, those of one site in a row.
+        original: activations of `ground.model` on the samples to fit on.
+
+    Returns:
+        Items of which none is worse than another of its site in both respects, and the sites
+        where every candidate was refused.
+    """
+    ground.progress.stage("fit", len(priced))
+    jury = _jury(ground, priced, original)
+    reference = [jury.get(name) for name in jury.parts.outputs]
+    scored: list[Scored] = []
+    skipped: list[Skipped] = []
+    groups = [list(group) for _, group in groupby(priced, key=lambda pair: pair[0].site)]
+    groups.sort(key=lambda items: -max(saving for _, saving in items))
+    for done, items in enumerate(groups):
+        if ground.job.deadline.is_past(SCORING_SHARE):
+            ground.job.notes.append(
+                f"segments at {len(groups) - done} of {len(groups)} places were not fitted: "
+                "the budget (--budget) was too short"
+            )
+            break
+        fits, reasons = _fit_all(ground, items, original)
+        if not fits:
+            skipped.append(Skipped(items[0][0].site.names, reasons[0]))
+        scored += undominated([_scored(one, jury, reference) for one in promising(fits)])
+        ground.progress.advance(len(items))
+    return scored, skipped
+
+
+@dataclass(frozen=True)
+class _Fit:
+    candidate: Candidate
+    saving: float
+    fitted: Fitted
+
+
+def _fit_all(
+    ground: Ground, items: Sequence[tuple[Candidate, float]], original: Activations
+) -> tuple[list[_Fit], list[str]]:
+    """Candidates of one site that can be fitted, and why the others cannot."""
+    site = items[0][0].site
+    inputs = tuple(original.get(name) for name in site.inputs)
+    target = original.get(site.outputs[0])
+    boundary = Boundary(inputs, target, rows=ground.settings.rows, seed=ground.settings.seed)
+    found: list[_Fit] = []
+    reasons: list[str] = []
+    for candidate, saving in items:
+        if ground.job.deadline.is_past(SCORING_SHARE):
+            reasons.append("the budget (--budget) was too short")
+            break
+        weights = ground.step(site, candidate.graph).site_weights
+        try:
+            fitted = fit(candidate.graph, site.graph, weights, boundary)
+        except InputError as error:
+            fitted = Refused(str(error))
+        if isinstance(fitted, Refused):
+            reasons.append(fitted.reason)
+        elif not fitted.nmse <= WORST_FIT:
+            reasons.append(f"no replacement follows the original: error {fitted.nmse:.2f}")
+        else:
+            found.append(_Fit(candidate, saving, fitted))
+    return found, reasons
+
+
+def promising(fits: Sequence[_Fit]) -> list[_Fit]:
+    """Fits that no other of their site beats clearly: saves as much with a much smaller error.
+
+    Local errors do not tell what an output suffers, but of two fits of one site the clearly
+    worse one suffers more.
+    """
+    return [
+        one
+        for one in fits
+        if not any(
+            other.saving >= one.saving and other.fitted.nmse < CLEARLY * one.fitted.nmse
+            for other in fits
+        )
+    ]
+
+
+def _scored(one: _Fit, jury: Activations, reference: list[np.ndarray]) -> Scored:
+    candidate = one.candidate
+    value = score(candidate.site, candidate.graph, one.fitted.weights, jury, reference)
+    return Scored(candidate, one.saving, one.fitted.nmse, value)
+
+
+def _jury(
+    ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations
+) -> Activations:
+    """The original's activations on the few samples that scores are taken on."""
+    count = _scored_samples(ground, len(priced), original)
+    jury = Activations(original.parts, ground.fit.take(range(count)), threads=original.threads)
+    names = sorted({n for c, _ in priced for n in (*c.site.inputs, *c.site.outputs)})
+    original.require(names)
+    jury.known.update({n: original.get(n)[:count] for n in names})
+    jury.require(jury.parts.outputs)
+    return jury
+
+
+def _scored_samples(ground: Ground, candidates: int, original: Activations) -> int:
+    """As many samples as a share of the budget should allow, by counting multiply-accumulates."""
+    seconds = max(1, ground.macs) / MACS_PER_SECOND / 2
+    budget = SCORED_SHARE * ground.options.budget_s
+    affordable = int(budget / max(1, candidates) / seconds)
+    count = max(FEWEST_SCORED, min(SCORED_SAMPLES, affordable))
+    batch = ground.fit.batch_size(1)
+    return min(original.count, -(-count // batch) * batch)
+
+
+def undominated(items: Sequence[Scored]) -> list[Scored]:
+    """Items of one site that no other beats in saving without being worse in score."""
+    ordered = sorted(items, key=lambda item: (-item.saving, item.score))
+    kept: list[Scored] = []
+    for item in ordered:
+        if not kept or item.score < kept[-1].score:
+            kept.append(item)
+    return kept

@@ -1,0 +1,189 @@
+"""What a run of `optimize` has to tell, as one frozen value, and its JSON form."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from autogo_onnx import __version__
+
+if TYPE_CHECKING:
+    import onnx
+
+    from autogo_onnx.latency_table import LatencyTable
+    from autogo_onnx.options import Level, Target
+    from autogo_onnx.verify import Fidelity
+
+SCHEMA = 1
+_NOT_IN_JSON = {"json": False}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which model was optimized: its file (empty for a model in memory) and its ONNX versions."""
+
+    path: str
+    ir_version: int
+    opset: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a model costs. `latency_ms` is None where nothing was measured."""
+
+    macs: int
+    params: int
+    nodes: int
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure with a name of its own: top-1 accuracy, or what the user's function returned."""
+
+    name: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class SampleCounts:
+    """How many samples the fits saw, and how many only the gate."""
+
+    fit: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One entry of the plan: the nodes replaced, by which segment, and what that changed.
+
+    Attributes:
+        site: names of the replaced nodes, in order.
+        segment: what stands there now: a database identifier or the name of a variant.
+        macs_delta: multiply-accumulates after minus before.
+        latency_delta_ms: predicted from the signature's price; None where latency had no price.
+        nmse: held-out error of the fit, over the variance of what it replaces.
+        score: divergence of the model's outputs with this replacement alone.
+    """
+
+    site: tuple[str, ...]
+    segment: str
+    macs_delta: int
+    latency_delta_ms: float | None
+    nmse: float
+    score: float
+
+
+@dataclass(frozen=True)
+class ParetoPoint:
+    """One model of the Pareto set, as measured; `file` is its name in the `--pareto` folder."""
+
+    file: str
+    latency_ratio: float | None
+    macs: int
+    drop: float | None
+    drop_bound: float | None
+    model: onnx.ModelProto = field(repr=False, compare=False, metadata=_NOT_IN_JSON)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Nodes that were left alone, and why."""
+
+    nodes: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `optimize`.
+
+    Attributes:
+        model: the new model.
+        source: the model that came in.
+        before, after: costs of the two.
+        latency_ratio: after / before, 10th percentile of paired measurements.
+        latency_noise: how far from 1 the same measurement of equal models strayed (A/A bound).
+        fidelity: the gating figure on held-out samples, and what is reported beside it.
+        metric: top-1 accuracy or the user's metric, where there is one.
+        rewrites: exact rules that changed something, and how often.
+        plan: the fitted replacements.
+        pareto: models along the trade-off, fastest first; `model` is one of them or exact.
+        skipped: what was left alone.
+        seconds: wall-clock time by stage.
+        versions: of everything that can change the result.
+        warnings: one line each; worth acting on.
+        notes: one line each; worth knowing.
+        latency_table: the prices measured or reused, to be given to the next run.
+    """
+
+    model: onnx.ModelProto = field(repr=False, compare=False, metadata=_NOT_IN_JSON)
+    source: ModelInfo
+    level: Level
+    target: Target
+    seed: int
+    before: Size
+    after: Size
+    latency_ratio: float | None = None
+    latency_noise: float | None = None
+    fidelity: Fidelity | None = None
+    metric: Metric | None = None
+    samples: SampleCounts = SampleCounts(0, 0)
+    rewrites: tuple[tuple[str, int], ...] = ()
+    plan: tuple[Replacement, ...] = ()
+    pareto: tuple[ParetoPoint, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    latency_table: LatencyTable | None = field(
+        default=None, repr=False, compare=False, metadata=_NOT_IN_JSON
+    )
+
+    @property
+    def changed(self) -> bool:
+        """Whether the new model differs from the one that came in."""
+        return bool(self.rewrites or self.plan)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of Python, of this package and of what it computes with."""
+    from importlib.metadata import version
+
+    ours = {"autogo-onnx": __version__, "python": platform.python_version()}
+    names = ("mip", "numpy", "onnx", "onnx-graphsurgeon", "onnxruntime")
+    return ours | {name: version(name) for name in names}
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON, schema version 1; equal reports give equal text.
+
+    Models and the latency table are files of their own and not in it; a figure without a finite
+    value is null.
+    """
+    body = _plain(report)
+    head = {"schema": SCHEMA, "model": body.pop("source")}
+    body["rewrites"] = [{"rule": rule, "count": count} for rule, count in report.rewrites]
+    return json.dumps({**head, **body}, indent=1, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, mappings and tuples as JSON's own types."""
+    if is_dataclass(value):
+        kept = [f.name for f in fields(value) if f.metadata.get("json", True)]
+        return {name: _plain(getattr(value, name)) for name in kept}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from fitting_cases import convolution
+from net_cases import pictures, reading_of, residual_net
+
+from autogo_onnx import pricing
+from autogo_onnx.fitting.moments import Window
+from autogo_onnx.latency_table import LatencyTable
+from autogo_onnx.pricing import Measure, disjoint, price_signatures, signature
+from autogo_onnx.sites import find_sites
+from autogo_onnx.step import Step
+from autogo_onnx.variants import variants
+
+MODEL = residual_net(width=16, blocks=2)
+READING = reading_of(MODEL, x=(1, 3, 12, 12))
+SITES = find_sites(READING, [], fixed_size=True)
+FEED = {"x": pictures(0, 1, 3, 12, 12)}
+
+
+def steps(kind: str, *names: str) -> list[Step]:
+    """The first variant of a kind at the convolutions of these names."""
+    return [
+        Step(site, next(v.graph for v in variants(site.graph) if v.name == kind), {})
+        for site in SITES
+        if len(site.names) == 1 and site.names[0] in names
+    ]
+
+
+def test_equal_pairs_share_a_signature_whatever_their_pads() -> None:
+    same = Window((3, 3), pads=(1, 1, 1, 1))
+    a, b = convolution(8, 8, (9, 9), same), convolution(8, 16, (9, 9), same)
+    shifted = convolution(8, 8, (9, 9), Window((3, 3), pads=(2, 1, 0, 1)))
+    point = convolution(8, 8, (9, 9), Window((1, 1)))
+    assert signature(a, point) == signature(shifted, point)
+    assert len({signature(*p) for p in ((a, point), (point, a), (b, point), (a, b))}) == 4
+    assert signature(a, point).startswith("segment/")
+
+
+def test_disjoint_takes_what_comes_first() -> None:
+    wide = next(site for site in SITES if site.names == ("node2", "node3", "node4"))
+    pair = [Step(wide, wide.graph, {})]
+    alone = steps("separable", "node2", "node4", "node7")
+    assert disjoint([*pair, *alone]) == [*pair, alone[2]]
+    assert disjoint([*alone, *pair]) == alone
+
+
+def test_prices_are_shares_per_site_and_known_ones_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pricing, "SECONDS_PER_SESSION", 0.02)
+    alike = {
+        "a": steps("separable", "node2", "node4", "node7", "node9"),
+        "b": steps("low_rank", "node2"),
+        "known": steps("separable", "node4"),
+    }
+    table = LatencyTable("1", 1, {"known": 0.25})
+    price_signatures(MODEL, alike, Measure(FEED), table)
+    assert set(table.entries) == set(alike)
+    assert table.entries["known"] == 0.25
+    assert all(-2.0 < table.entries[key] < 1.0 for key in "ab")
+    assert table.entries["a"] < 0.25
+
+
+def test_nothing_is_measured_when_all_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pricing, "interleave", None)
+    table = LatencyTable("1", 1, {"a": 0.5})
+    price_signatures(MODEL, {"a": steps("separable", "node2")}, Measure(FEED), table)
+    assert table.entries == {"a": 0.5}

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import combinations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autogo_onnx.select import Item, largest_saving, select
+
+
+def item(ops: set[int], saving: float, score: float) -> Item:
+    return Item(frozenset(ops), saving, score)
+
+
+def plans(items: list[Item]) -> Iterator[tuple[int, ...]]:
+    """Every set of items that do not overlap."""
+    for size in range(len(items) + 1):
+        for chosen in combinations(range(len(items)), size):
+            covered = [op for i in chosen for op in items[i].ops]
+            if len(covered) == len(set(covered)):
+                yield chosen
+
+
+@st.composite
+def instances(draw: st.DrawFn) -> list[Item]:
+    """Up to eight items over six operators; savings may be negative, scores spread widely."""
+    ops = st.sets(st.integers(0, 5), min_size=1, max_size=3)
+    savings = st.integers(-20, 200).map(lambda k: k / 1000)
+    scores = st.tuples(st.integers(1, 99), st.integers(-5, 2)).map(lambda t: t[0] * 10.0 ** t[1])
+    return draw(st.lists(st.builds(item, ops, savings, scores), min_size=1, max_size=8))
+
+
+@settings(max_examples=100)
+@given(instances(), st.integers(1, 600))
+def test_the_least_score_that_saves_enough(items: list[Item], thousandths: int) -> None:
+    target = thousandths / 1000
+    every = list(plans(items))
+    savings = {plan: sum(items[i].saving for i in plan) for plan in every}
+    scores = {plan: sum(items[i].score for i in plan) for plan in every}
+    most = max(savings.values())
+    assert largest_saving(items) == pytest.approx(most, abs=1e-9)
+    enough = [plan for plan in every if savings[plan] >= min(target, most) - 1e-8]
+    chosen = select(items, target)
+    assert chosen in enough
+    best = min(scores[plan] for plan in enough)
+    typical = sorted(i.score for i in items)[len(items) // 2]
+    assert scores[chosen] <= best + 2e-5 * typical + 1e-6 * best
+
+
+def test_overlapping_items_are_never_chosen_together() -> None:
+    items = [item({0, 1}, 0.2, 1.0), item({1, 2}, 0.2, 1.0), item({2, 3}, 0.2, 1.0)]
+    assert select(items, 0.35) == (0, 2)
+    assert select(items, 0.6) == (0, 2)
+    assert largest_saving(items) == pytest.approx(0.4)
+
+
+def test_an_unreachable_target_takes_the_largest_saving() -> None:
+    items = [item({0}, 0.1, 5.0), item({0}, 0.3, 9.0), item({1}, 0.2, 1.0)]
+    assert select(items, 2.0) == (1, 2)
+
+
+def test_equal_scores_are_decided_by_order() -> None:
+    items = [item({k}, 0.1, 1.0) for k in range(5)]
+    assert select(items, 0.15) == (0, 1)
+    assert select(items[::-1], 0.15) == (0, 1)
+
+
+def test_free_items_need_no_unit() -> None:
+    assert select([item({0}, 0.1, 0.0), item({0}, 0.1, 0.0)], 0.05) == (0,)
+    assert select([item({0}, 0.1, 0.0), item({1}, 0.1, 0.0), item({2}, 0.3, 7.0)], 0.2) == (0, 1)
+
+
+def test_what_breaks_the_model_is_never_chosen() -> None:
+    items = [item({0}, 0.9, math.inf), item({1}, 0.1, 1.0), item({2}, 0.9, math.nan)]
+    assert largest_saving(items) == pytest.approx(0.1)
+    assert select(items, 0.5) == (1,)
+    assert select(items[:1], 0.5) == ()
+    assert largest_saving(items[:1]) == 0.0
+
+
+def test_nothing_to_choose_from_or_for() -> None:
+    assert select([], 0.5) == ()
+    assert largest_saving([]) == 0.0
+    assert select([item({0}, 0.5, 1.0)], 0.0) == ()
+    assert select([item({0}, -0.5, 1.0)], 0.5) == ()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(instances(), st.integers(1, 600))
+def test_nothing_is_printed(
+    capfd: pytest.CaptureFixture[str], items: list[Item], thousandths: int
+) -> None:
+    """Standard output carries the result table."""
+    select(items, thousandths / 1000)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_same_choice_every_time() -> None:
+    items = [item({k % 7, (k * 3) % 7}, 0.01 * (k % 5 + 1), 0.1 * (k % 4 + 1)) for k in range(40)]
+    chosen = select(items, 0.12)
+    assert all(select(items, 0.12) == chosen for _ in range(3))
+    assert sum(items[i].saving for i in chosen) >= 0.12 - 1e-8

@@ -1,0 +1,51 @@
+"""A trained ONNX model and a few unlabelled samples in, a faster, verified model out.
+
+`import autogo_onnx` costs next to nothing; `optimize` loads what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx
+
+    from autogo_onnx.progress import Progress
+    from autogo_onnx.report import Report
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "optimize"]
+
+_PATHS = ("calibration", "labels", "latency_table", "segment_db", "predictor")
+
+
+def optimize(
+    model: onnx.ModelProto | Path | str,
+    calibration: Path | str | None = None,
+    *,
+    progress: Progress | None = None,
+    **fields: Any,
+) -> Report:
+    """Make a trained model faster; the command line's `optimize` as a function.
+
+    Nothing is written: `report.model` is the new model, `report.latency_table` the prices measured.
+
+    Args:
+        model: the trained model, or the path of its file.
+        calibration: unlabelled samples; without them only exact rewrites are applied.
+        progress: told what happens while it runs.
+        **fields: any other field of `autogo_onnx.options.Options`; paths may be strings.
+
+    Raises:
+        InputError: a model, sample or option that cannot be used.
+        PromiseError: a rewrite did not keep its promise.
+        TypeError: a field that `Options` does not have.
+    """
+    from autogo_onnx.optimization import optimize as run
+    from autogo_onnx.options import Options
+    from autogo_onnx.progress import Silent
+
+    given = {"calibration": calibration, **fields}
+    paths = {name: Path(given[name]) for name in _PATHS if given.get(name) is not None}
+    return run(model, options=Options(**{**given, **paths}), progress=progress or Silent())

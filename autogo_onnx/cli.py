@@ -1,0 +1,75 @@
+"""The command line: a group of commands, and errors turned into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from autogo_onnx import __version__
+from autogo_onnx.commands.compare import compare
+from autogo_onnx.commands.database import database
+from autogo_onnx.commands.demo import demo
+from autogo_onnx.commands.inspect import inspect
+from autogo_onnx.commands.optimize import optimize
+from autogo_onnx.commands.predictor import predictor
+from autogo_onnx.commands.rules import rules
+from autogo_onnx.commands.segments import segments
+from autogo_onnx.commands.values import Invocation, debug_option
+from autogo_onnx.errors import AutogoError
+
+COMMANDS = (optimize, inspect, compare, segments, rules, database, predictor, demo)
+_BROKEN_PROMISE = 3
+_INTERRUPTED = 130
+
+
+class _InOrder(click.Group):
+    """Lists its commands in the order in which they were added, the main job first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="autogo-onnx")
+@debug_option
+def autogo_onnx() -> None:
+    """A trained ONNX model and a few unlabelled samples in, a faster, verified model out."""
+
+
+for _command in COMMANDS:
+    autogo_onnx.add_command(_command)
+
+
+def main() -> None:
+    """The program: runs the command of `sys.argv` and ends the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. Errors go to stderr, one line each."""
+    invocation = Invocation()
+    try:
+        code = autogo_onnx.main(
+            list(arguments), prog_name="autogo-onnx", obj=invocation, standalone_mode=False
+        )
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted", _INTERRUPTED)
+    except click.ClickException as error:
+        return _failed(error.format_message(), error.exit_code)
+    except AutogoError as error:
+        if invocation.debug:
+            raise
+        return _failed(str(error), error.exit_code)
+    except Exception as error:  # The last door: a fault of ours, told as one.
+        if invocation.debug:
+            raise
+        told = f"{type(error).__name__}: {error}"
+        return _failed(f"internal fault, please report it with --debug: {told}", _BROKEN_PROMISE)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,100 @@
+"""`autogo-onnx optimize`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autogo_onnx.commands import values
+from autogo_onnx.commands.values import DEFAULTS, FILE, FOLDER, duration
+from autogo_onnx.options import Options
+
+_EXIT_CODES = (
+    "Exit codes: 0 done, also when nothing could be improved; 1 --check would change something; "
+    "2 bad input or usage; 3 a promise was broken. After 2 and 3 nothing was written."
+)
+
+
+@click.command(epilog=_EXIT_CODES)
+@click.argument("model", type=FILE)
+@click.option("-o", "--output", type=FILE, help="Where the new model is written.")
+@values.sample_options
+@values.evaluate_option
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    default=DEFAULTS.max_drop,
+    show_default=True,
+    help="Largest loss of the gating figure.",
+)
+@click.option(
+    "--min-psnr",
+    type=float,
+    default=DEFAULTS.min_psnr,
+    show_default=True,
+    help="Floor in dB for dense outputs without a metric.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["cpu", "macs"]),
+    default=DEFAULTS.target,
+    show_default=True,
+    help="Minimize measured latency in ONNX Runtime, or multiply-accumulates.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["exact", "fitted", "unverified"]),
+    help="[default: fitted with --calibration, else exact]",
+)
+@values.threads_option
+@click.option(
+    "--budget",
+    "budget_s",
+    type=duration,
+    default=DEFAULTS.budget_s,
+    help="Wall-clock time for the whole run, as 90s or 10m.  [default: 10m]",
+)
+@values.seed_option
+@click.option("--pareto", type=FOLDER, help="Folder for every model of the Pareto set.")
+@click.option("--report", "report_path", type=FILE, help="Write the report: .json, .html or .txt.")
+@click.option(
+    "--latency-table",
+    type=FILE,
+    help="Use the prices of an earlier run where the file exists, and write this run's prices to "
+    "it: then the same command gives the same bytes.  [default: OUTPUT with .latency.json]",
+)
+@values.database_option
+@values.predictor_option
+@click.option("--explain", is_flag=True, help="List every replacement and all that was left alone.")
+@click.option("--check", is_flag=True, help="Write no model; exit with 1 if it would be changed.")
+@values.quiet_option
+@values.debug_option
+def optimize(model: Path, output: Path | None, check: bool, **given: Any) -> int:
+    """Make a trained MODEL faster, verify it, write it to OUTPUT.
+
+    Without --calibration the network's function is not changed: only exact rewrites are applied.
+    """
+    from autogo_onnx import results
+    from autogo_onnx.console import progress_on
+    from autogo_onnx.optimization import optimize as run
+    from autogo_onnx.report_text import to_text
+
+    if output is None and not check:
+        raise click.UsageError("give the new model a place: -o OUTPUT (or only look: --check)")
+    pareto, report_path = given.pop("pareto"), given.pop("report_path")
+    explain, quiet = given.pop("explain"), given.pop("quiet")
+    places = results.Places(
+        model=None if check else output,
+        latency_table=given["latency_table"],
+        pareto=None if check else pareto,
+        report=report_path,
+    )
+    results.check(places)
+    options = results.reusing_prices(Options(**given))
+    with progress_on(quiet=quiet) as progress:
+        report = run(model, options=options, progress=progress)
+    results.write(report, places, like=model)
+    click.echo(to_text(report, explain=explain), nl=False)
+    return int(check and report.changed)

@@ -1,0 +1,133 @@
+"""Kinds of option values, and the options that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from autogo_onnx.options import Options
+
+DEFAULTS = Options()
+FILE = click.Path(path_type=Path, dir_okay=False)
+ANY_PATH = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass
+class Invocation:
+    """What the process boundary must know of a call, whichever command it was for."""
+
+    debug: bool = False
+
+
+def duration(text: str | float) -> float:
+    """Seconds, written as `90`, `90s`, `10m` or `1h30m`; more than 0.
+
+    >>> duration("1h30m"), duration("1.5s")
+    (5400.0, 1.5)
+    """
+    match = _DURATION.fullmatch(str(text).strip())
+    hours, minutes, seconds = (float(g or 0) for g in match.groups()) if match else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if not total:
+        raise click.BadParameter(f"{text!r} is no duration; write 90s, 10m or 1h30m")
+    return total
+
+
+def numbers(text: str | tuple[float, ...]) -> tuple[float, ...]:
+    """One number, or several with commas.
+
+    >>> numbers("0.485,0.456,-1")
+    (0.485, 0.456, -1.0)
+    """
+    if isinstance(text, tuple):
+        return text
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        hint = "write 0.5 or 0.485,0.456,0.406"
+        raise click.BadParameter(f"{text!r} is no list of numbers; {hint}") from None
+
+
+def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.ensure_object(Invocation).debug |= value
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_remember_debug,
+    help="Show the traceback of an error.",
+)
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+
+
+def sample_options(command: Command) -> Command:
+    """The options that say what the calibration samples are and how images become the input."""
+    options = (
+        click.option(
+            "--calibration",
+            type=ANY_PATH,
+            help="Unlabelled samples: .npz (an array per input), .npy, or a folder of images or "
+            "arrays.",
+        ),
+        click.option(
+            "--mean", type=numbers, default=DEFAULTS.mean, help="Of each image channel, scaled."
+        ),
+        click.option(
+            "--std", type=numbers, default=DEFAULTS.std, help="Of each image channel, scaled."
+        ),
+        click.option(
+            "--scale",
+            type=float,
+            default=DEFAULTS.scale,
+            help="Factor of pixel values.  [default: 1/255]",
+        ),
+        click.option(
+            "--layout",
+            type=click.Choice(["auto", "nchw", "nhwc"]),
+            default=DEFAULTS.layout,
+            help="Of image inputs.  [default: from the model]",
+        ),
+        click.option(
+            "--labels",
+            type=FILE,
+            help="Class indices in calibration order (.npy, .csv): top-1 accuracy gates.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+evaluate_option = click.option(
+    "--evaluate",
+    metavar="FILE.py:FN",
+    help="FN(path of a model) -> float, higher is better: gates instead.",
+)
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.threads,
+    show_default=True,
+    help="Intra-op threads of ONNX Runtime in measurements.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True
+)
+database_option = click.option(
+    "--segment-db", type=FILE, help="A segment database instead of the shipped one."
+)
+predictor_option = click.option(
+    "--predictor", type=FILE, help="A predictor instead of the shipped one."
+)

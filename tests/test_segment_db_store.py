@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from autogo_onnx.errors import InputError
+from autogo_onnx.files import write_bytes as write
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.segment_db.build import build
 from autogo_onnx.segment_db.families.builder import Builder
-from autogo_onnx.segment_db.image import write
 from autogo_onnx.segment_db.segmentation import is_connected
 from autogo_onnx.segment_db.store import Store, open_store, shipped
 from autogo_onnx.serialize import canonical_hash

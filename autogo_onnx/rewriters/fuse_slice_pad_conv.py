@@ -2,7 +2,7 @@
 
 Why: the parameter-free ("option A") shortcut of CIFAR ResNets drops every other pixel and adds
 empty channels. ONNX Runtime runs Slice and Pad as generic copies that leave its blocked layout; one
-1x1 Conv stays in it (measured: 8-10 % of the whole network).
+1x1 Conv stays in it (measured: 6 % of a CIFAR-10 ResNet-20).
 Safety: exact for finite tensors: every output is one input times 1, plus zeros. An infinity or NaN
 would spread over the channels. Costs a few multiply-accumulates where there were none.
 Skips: slices that do not start at 0 or that end early; pads other than zeros before and after the

@@ -11,10 +11,11 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from autogo_onnx.files import write_bytes
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.progress import Progress
 from autogo_onnx.segment_db.families import nasbench201, nasbench_macro
-from autogo_onnx.segment_db.image import image, write
+from autogo_onnx.segment_db.image import image
 from autogo_onnx.segment_db.mining import mine
 
 VOCABULARY_SIZE = 2000
@@ -32,7 +33,7 @@ def build(path: Path, *, progress: Progress | None = None, every: int = 1) -> No
     mined = mine(networks(every), VOCABULARY_SIZE, progress=progress)
     least = max(1, LEAST_COUNT // every)
     kept = tuple(s for s in mined.segments if s.count >= least)
-    write(path, image(replace(mined, segments=kept)))
+    write_bytes(path, image(replace(mined, segments=kept)))
 
 
 def networks(every: int = 1) -> Iterator[tuple[str, OpGraph]]:

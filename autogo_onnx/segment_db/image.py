@@ -12,12 +12,9 @@ Format, schema version 1 (`PRAGMA user_version`; `PRAGMA application_id` tells f
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
-from autogo_onnx.errors import InputError
 from autogo_onnx.opgraph import Shape, to_json
 from autogo_onnx.segment_db.mining import Mined, Segment
 
@@ -80,21 +77,6 @@ def insert_sightings(connection: sqlite3.Connection, identifier: str, segment: S
             for (inputs, outputs), count in segment.boundaries()[:BOUNDARIES]
         ],
     )
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file in one step, or change nothing.
-
-    Raises:
-        InputError: the folder does not exist or cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _compact(shapes: tuple[Shape, ...]) -> str:

@@ -16,13 +16,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from autogo_onnx.errors import InputError
+from autogo_onnx.files import write_bytes
 from autogo_onnx.opgraph import OpGraph, Shape, from_json
 from autogo_onnx.segment_db.image import (
     APPLICATION_ID,
     SCHEMA_VERSION,
     insert,
     insert_sightings,
-    write,
 )
 from autogo_onnx.segment_db.isomorphism import are_isomorphic
 from autogo_onnx.segment_db.mining import Boundary, Segment, find
@@ -187,7 +187,7 @@ class Store:
 
 
 def _copy_shipped(path: Path) -> None:
-    write(path, shipped().read_bytes())
+    write_bytes(path, shipped().read_bytes())
 
 
 def _add(connection: sqlite3.Connection, segment: Segment) -> bool:

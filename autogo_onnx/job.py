@@ -145,6 +145,10 @@ def _samples(
                 f"{options.calibration} holds {len(samples)} samples: fitting and judging need at "
                 f"least {FEWEST_SAMPLES} (512 is good)"
             )
+        if level != "exact" and all((a == a[:1]).all() for a in samples.feeds.values()):
+            raise InputError(
+                f"all samples of {options.calibration} are equal: nothing can be fitted"
+            )
         return samples
     if level == "unverified":
         warnings.append(

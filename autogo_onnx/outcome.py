@@ -119,6 +119,7 @@ def _pareto(job: Job, improvement: Improvement | None) -> tuple[ParetoPoint, ...
             macs=job.size(p.model).macs,
             drop=p.verdict.fidelity.drop,
             drop_bound=p.verdict.fidelity.drop_bound,
+            psnr_db=p.verdict.fidelity.psnr_db,
             model=p.model,
         )
         for rank, p in enumerate(points)

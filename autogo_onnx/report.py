@@ -83,7 +83,10 @@ class Replacement:
 
 @dataclass(frozen=True)
 class ParetoPoint:
-    """One model of the Pareto set, as measured; `file` is its name in the `--pareto` folder."""
+    """One model of the Pareto set, as measured; `file` is its name in the `--pareto` folder.
+
+    Class scores have a drop and its bound, dense outputs a PSNR against the original's.
+    """
 
     file: str
     latency_ratio: float | None
@@ -91,6 +94,7 @@ class ParetoPoint:
     drop: float | None
     drop_bound: float | None
     model: onnx.ModelProto = field(repr=False, compare=False, metadata=_NOT_IN_JSON)
+    psnr_db: float | None = None
 
 
 @dataclass(frozen=True)

@@ -138,17 +138,22 @@ def _plan(report: Report, shown: int) -> Table:
 
 
 def _pareto(report: Report) -> Table:
+    dense = all(point.drop is None for point in report.pareto)
     rows = tuple(
         (
             point.file,
             figure(point.latency_ratio, ".3f"),
             amount(point.macs),
-            figure(point.drop, ".4f"),
-            figure(point.drop_bound, ".4f"),
+            *(
+                (figure(point.psnr_db, ".1f"),)
+                if dense
+                else (figure(point.drop, ".4f"), figure(point.drop_bound, ".4f"))
+            ),
         )
         for point in report.pareto
     )
-    return Table("Pareto set", ("file", "latency ratio", "MACs", "drop", "bound"), rows)
+    judged = ("PSNR dB",) if dense else ("drop", "bound")
+    return Table("Pareto set", ("file", "latency ratio", "MACs", *judged), rows)
 
 
 def _skipped(report: Report, explain: bool) -> Table:

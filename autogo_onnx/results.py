@@ -94,7 +94,7 @@ def front_csv(report: Report) -> str:
     """The Pareto set as a table, one line per model; unknown figures stay empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ("file", "latency_ratio", "macs", "drop", "drop_bound")
+    columns = ("file", "latency_ratio", "macs", "drop", "drop_bound", "psnr_db")
     writer.writerow(columns)
     writer.writerows([getattr(point, name) for name in columns] for point in report.pareto)
     return text.getvalue()

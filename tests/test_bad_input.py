@@ -75,6 +75,11 @@ def too_few(folder: Path) -> list[str]:
     return [str(folder / "model.onnx"), "--calibration", str(folder / "bad.npy")]
 
 
+def all_equal(folder: Path) -> list[str]:
+    np.save(folder / "bad.npy", np.repeat(samples(1), 64, axis=0))
+    return [str(folder / "model.onnx"), "--calibration", str(folder / "bad.npy")]
+
+
 def broken_table(folder: Path) -> list[str]:
     (folder / "table.json").write_text("{}")
     return [
@@ -101,6 +106,7 @@ CASES: list[tuple[Callable[[Path], list[str]], str]] = [
     (wrong_dtype, "bad.npy"),
     (not_a_number, "NaN"),
     (too_few, "4 samples"),
+    (all_equal, "equal"),
     (broken_table, "table.json"),
     (foreign_database, "other.db"),
 ]

@@ -180,8 +180,8 @@ def test_pareto_folder_and_report_files(
         "rank_01.onnx",
     ]
     lines = (tmp_path / "front" / "front.csv").read_text().splitlines()
-    assert lines[0] == "file,latency_ratio,macs,drop,drop_bound"
-    assert lines[1] == "rank_00.onnx,0.7,28000000,0.012,0.02"
+    assert lines[0] == "file,latency_ratio,macs,drop,drop_bound,psnr_db"
+    assert lines[1] == "rank_00.onnx,0.7,28000000,0.012,0.02,"
 
 
 def test_a_latency_table_is_written_where_it_does_not_exist_yet(

@@ -66,6 +66,7 @@ def test_json_holds_no_models_and_no_infinity() -> None:
         "macs": 30_000_000,
         "drop": 0.004,
         "drop_bound": None,
+        "psnr_db": None,
     }
 
 

@@ -18,6 +18,7 @@ from autogo_onnx import graph as graphs
 from autogo_onnx.activations import Activations
 from autogo_onnx.errors import PromiseError
 from autogo_onnx.fitting.segment import Boundary, Fitted, Refused, Weights, fit
+from autogo_onnx.liveness import cleanup
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.refit import refits
 from autogo_onnx.rewriters.replace_segment import free_prefix, replace_segment, weight_name
@@ -61,7 +62,7 @@ def _replaced(
     for step, values, prefix in zip(steps, weights, prefixes, strict=True):
         site = step.site
         replace_segment(graph, site.inputs, site.outputs, step.replacement, values, prefix)
-    graphs.cleanup(graph)
+    cleanup(graph)
     return graphs.to_model(graph, model), prefixes
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.graph import constant_value, is_op
+from autogo_onnx.graph import constant_value
+from autogo_onnx.liveness import is_op
 from autogo_onnx.opgraph import AttributeValue, Cut, Op, OpGraph, Shape, cut
 
 Attributes = dict[str, AttributeValue]

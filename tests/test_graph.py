@@ -11,15 +11,13 @@ import pytest
 from autogo_onnx.errors import InputError
 from autogo_onnx.graph import (
     DefaultedInput,
-    captured,
-    cleanup,
     constant_value,
     from_model,
     from_text,
     is_constant,
-    is_op,
     to_model,
 )
+from autogo_onnx.liveness import captured, cleanup, is_op
 
 RESIDUAL = """
 <ir_version: 8, opset_import: ["" : 17]>

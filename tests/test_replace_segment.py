@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from autogo_onnx import demo
 from autogo_onnx import graph as graphs
 from autogo_onnx.errors import InputError
+from autogo_onnx.liveness import cleanup
 from autogo_onnx.opgraph import Op, OpGraph
 from autogo_onnx.rewriters import rewrite
 from autogo_onnx.rewriters.replace_segment import free_prefix, replace_segment, weight_name
@@ -29,7 +30,7 @@ def replaced(model: onnx.ModelProto, steps: list[tuple[Site, OpGraph, Weights]])
     graph = graphs.from_model(model)
     for k, (site, replacement, weights) in enumerate(steps):
         replace_segment(graph, site.inputs, site.outputs, replacement, weights, f"new/{k}")
-    graphs.cleanup(graph)
+    cleanup(graph)
     made = graphs.to_model(graph, model)
     onnx.checker.check_model(made, full_check=True)
     return made
@@ -219,5 +220,5 @@ def test_a_free_prefix_is_one_that_no_tensor_has() -> None:
         split = chain((1, 4, 8, 8), [(conv((1, 1)), 4), (Op.make("Relu", (0,)), 4)])
         weights: Weights = {**random_weights(split, 0)}
         replace_segment(graph, site.inputs, site.outputs, split, weights, f"{expected}/0")
-        graphs.cleanup(graph)
+        cleanup(graph)
         model = graphs.to_model(graph, model)

@@ -6,6 +6,7 @@ from net_cases import pictures, reading_of, residual_net, run
 
 from autogo_onnx import graph as graphs
 from autogo_onnx.activations import Activations
+from autogo_onnx.liveness import cleanup
 from autogo_onnx.rewriters.replace_segment import replace_segment
 from autogo_onnx.samples import Samples
 from autogo_onnx.score import divergence, replaced_maps, score
@@ -74,7 +75,7 @@ def test_the_score_is_that_of_the_model_with_one_site_replaced() -> None:
         weights = {**random_weights(variant, 0)}
         graph = graphs.from_model(model)
         replace_segment(graph, site.inputs, site.outputs, variant, weights, "new")
-        graphs.cleanup(graph)
+        cleanup(graph)
         expected = divergence(reference, run(graphs.to_model(graph, model), {"x": x}))
         assert score(site, variant, weights, held_out, reference) == pytest.approx(
             expected, rel=1e-3

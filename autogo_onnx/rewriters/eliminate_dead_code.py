@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.graph import dead_nodes, disconnect
+from autogo_onnx.liveness import dead_nodes, disconnect
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
 
 

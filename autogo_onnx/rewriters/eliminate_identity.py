@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.graph import constant_value, disconnect, fixed_names, is_op
+from autogo_onnx.graph import constant_value
+from autogo_onnx.liveness import disconnect, fixed_names, is_op
 from autogo_onnx.rewriters.reading import (
     operand,
     other_outputs_used,

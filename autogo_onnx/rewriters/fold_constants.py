@@ -18,7 +18,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.facts import prove
-from autogo_onnx.graph import disconnect, draft, fixed_names
+from autogo_onnx.graph import draft
+from autogo_onnx.liveness import disconnect, fixed_names
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
 
 _NO_LIMIT = 2**40

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
-from autogo_onnx.graph import DefaultedInput, is_op
+from autogo_onnx.graph import DefaultedInput
+from autogo_onnx.liveness import is_op
 from autogo_onnx.rewriters.reading import redirect_readers
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
 

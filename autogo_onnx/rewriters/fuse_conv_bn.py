@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.graph import constant_value, fixed_names, is_op
+from autogo_onnx.graph import constant_value
+from autogo_onnx.liveness import fixed_names, is_op
 from autogo_onnx.rewriters.linear import Affine, absorb, absorbing, channels, is_linear, refusal
 from autogo_onnx.rewriters.reading import another_reader, other_outputs_used, producer
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.graph import constant_value, fixed_names, is_op
+from autogo_onnx.graph import constant_value
+from autogo_onnx.liveness import fixed_names, is_op
 from autogo_onnx.rewriters.linear import (
     Affine,
     absorb,

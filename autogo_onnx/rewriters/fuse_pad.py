@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.graph import constant_value, disconnect, fixed_names, is_op
+from autogo_onnx.graph import constant_value
+from autogo_onnx.liveness import disconnect, fixed_names, is_op
 from autogo_onnx.rewriters.reading import is_given, producer, setting
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
 

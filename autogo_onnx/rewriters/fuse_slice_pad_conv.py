@@ -19,7 +19,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.facts import Facts, prove
-from autogo_onnx.graph import disconnect, draft, fixed_names, is_op
+from autogo_onnx.graph import draft
+from autogo_onnx.liveness import disconnect, fixed_names, is_op
 from autogo_onnx.rewriters.reading import another_reader, is_given, producer, setting
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
 

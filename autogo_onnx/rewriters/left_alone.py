@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.graph import is_op
+from autogo_onnx.liveness import is_op
 from autogo_onnx.rewriters.rule import Skip
 
 _QUANTIZED = (

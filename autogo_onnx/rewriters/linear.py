@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.graph import constant_value, disconnect, is_op
+from autogo_onnx.graph import constant_value
+from autogo_onnx.liveness import disconnect, is_op
 from autogo_onnx.rewriters.reading import operand
 from autogo_onnx.rewriters.rule import Match, Skip
 

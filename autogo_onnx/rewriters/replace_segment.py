@@ -15,7 +15,7 @@ from typing import Any
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.errors import InputError
-from autogo_onnx.graph import disconnect
+from autogo_onnx.liveness import disconnect
 from autogo_onnx.materialize import to_onnx
 from autogo_onnx.opgraph import OpGraph
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.graph import cleanup
+from autogo_onnx.liveness import cleanup
 from autogo_onnx.rewriters.rule import Rule, Skip
 
 # Rules only ever remove or merge nodes, so a chain of n takes at most n sweeps; this is a backstop.

@@ -21,6 +21,7 @@ from autogo_onnx.ground import Ground, halves
 from autogo_onnx.improvement import Improvement, improve
 from autogo_onnx.job import Job, begin
 from autogo_onnx.measured import Measured, measure
+from autogo_onnx.one_thread import one_blas_thread
 from autogo_onnx.options import Options
 from autogo_onnx.outcome import report_on
 from autogo_onnx.progress import Progress, Silent
@@ -52,7 +53,8 @@ def optimize(
     """
     job = begin(model, options or Options(), progress or Silent())
     seconds = {"rewrite": round(job.deadline.elapsed(), 3)}
-    improvement = _improve(job)
+    with one_blas_thread():
+        improvement = _improve(job)
     seconds |= improvement.seconds if improvement else {}
     start = job.deadline.elapsed()
     job.progress.stage("verify")

@@ -1,7 +1,7 @@
 """Linear algebra on one thread, whatever the machine has.
 
-The matrices of a fit are small: a second BLAS thread gains little, and on a busy machine its spinning
-made fits ten times slower. One thread also sums in one order, so that results repeat.
+The matrices of a fit are small: a second BLAS thread gains little, and on a busy machine its
+spinning made fits ten times slower. One thread also sums in one order, so that results repeat.
 """
 
 from __future__ import annotations

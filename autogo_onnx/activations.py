@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from autogo_onnx.calibration import Samples
 from autogo_onnx.errors import InputError
+from autogo_onnx.samples import Samples
 from autogo_onnx.submodel import Arrays, Parts, run_batched
 
 BATCH = 32

@@ -35,10 +35,7 @@ class Candidate:
 
 
 class Catalogue:
-    """The database's segments adapted to the sites of one model.
-
-    Equal sites are adapted once, and so is the description of the network round them.
-    """
+    """The database's segments adapted to the sites of one model; for equal sites only once."""
 
     def __init__(self, reading: Reading, store: Store, predictor: Predictor) -> None:
         self.reading = reading

@@ -142,7 +142,7 @@ def measured_ratio(ground: Ground, model: onnx.ModelProto, key: str) -> float:
     """Latency of a model over the original's, from the table if it is there; or the MACs' ratio."""
     options = ground.options
     if options.target == "macs":
-        return ground.job.size(model).macs / max(1, ground.job.size(ground.job.original).macs)
+        return ground.job.macs_ratio(model)
 
     def measure() -> float:
         paired = latency.compare(

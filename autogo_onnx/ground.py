@@ -90,8 +90,11 @@ class Ground:
 
     def step(self, site: Site, replacement: OpGraph) -> Step:
         """A replacement together with the weights that it may inherit."""
-        weights = {k: op_weights(self.reading.nodes[i]) for k, i in enumerate(site.cut.ops)}
-        return Step(site, replacement, weights)
+        return Step(site, replacement, self.weights(site))
+
+    def weights(self, site: Site) -> dict[int, tuple[np.ndarray[Any, Any], ...]]:
+        """The weights of a site by operator index."""
+        return {k: op_weights(self.reading.nodes[i]) for k, i in enumerate(site.cut.ops)}
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         graph = self.reading.opgraph

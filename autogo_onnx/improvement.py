@@ -75,6 +75,7 @@ def improve(ground: Ground) -> Improvement:
     if not priced:
         ground.job.notes.append("no segment has a replacement that would save anything")
     scored, skipped = _scored(ground, priced, original)
+    del original  # Plans keep activations of their own, of fewer tensors; both would fill memory.
     watch.lap("fit")
     points = explore(ground, scored, gate) if scored else []
     watch.lap("select")

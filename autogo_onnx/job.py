@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -63,6 +64,14 @@ class Job:
     def size(self, model: onnx.ModelProto) -> Size:
         """What a model costs by counting, on inputs of the samples' size."""
         return size(model, self.input_shapes)
+
+    def macs_ratio(self, model: onnx.ModelProto) -> float:
+        """Multiply-accumulates of a model over the original's; 1 where the original has none."""
+        return self.size(model).macs / self._macs_before if self._macs_before else 1.0
+
+    @cached_property
+    def _macs_before(self) -> int:
+        return self.size(self.original).macs
 
 
 def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progress) -> Job:

@@ -31,8 +31,7 @@ class Measured:
 def measure(job: Job, model: onnx.ModelProto) -> Measured:
     """Ratio, its noise and milliseconds; for the target `macs` the counted ratio, without noise."""
     if job.options.target == "macs":
-        before = job.size(job.original).macs
-        return Measured(job.size(model).macs / before if before else 1.0, 0.0)
+        return Measured(job.macs_ratio(model), 0.0)
     if model is job.original:
         return Measured(1.0, 0.0)
     feed = _feed(job)

@@ -6,7 +6,7 @@ cannot follow the original, and only the rest is scored in the whole model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -56,8 +56,7 @@ def price(ground: Ground, candidates: Sequence[Candidate]) -> list[tuple[Candida
     if ground.options.target == "macs":
         prices = [_macs_saved(ground, c) for c in candidates]
     else:
-        known = _latency_prices(ground, candidates)
-        prices = [known.get(signature(c.site.graph, c.graph), 0.0) for c in candidates]
+        prices = _latency_prices(ground, candidates)
     return [(c, p) for c, p in zip(candidates, prices, strict=True) if p >= LEAST_SAVING]
 
 
@@ -65,11 +64,15 @@ def _macs_saved(ground: Ground, candidate: Candidate) -> float:
     return (macs(candidate.site.graph) - macs(candidate.graph)) / max(1, ground.macs)
 
 
-def _latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> Mapping[str, float]:
-    """Prices by signature, the largest savings of multiply-accumulates first while time lasts."""
+def _latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> list[float]:
+    """The price of each candidate; 0 for what the time did not suffice to measure.
+
+    Signatures that save most multiply-accumulates are measured first.
+    """
+    signatures = [signature(c.site.graph, c.graph) for c in candidates]
     alike: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        alike.setdefault(signature(candidate.site.graph, candidate.graph), []).append(candidate)
+    for key, candidate in zip(signatures, candidates, strict=True):
+        alike.setdefault(key, []).append(candidate)
     order = sorted(alike, key=lambda key: (-sum(_macs_saved(ground, c) for c in alike[key]), key))
     ground.progress.stage("measure", len(order))
     measure = Measure(ground.feed, ground.options.threads, ground.options.seed)
@@ -86,7 +89,7 @@ def _latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> Mapping[
         steps = {k: disjoint([ground.step(c.site, c.graph) for c in alike[k]]) for k in keys}
         price_signatures(ground.model, steps, measure, ground.job.table)
         ground.progress.advance(len(keys))
-    return ground.job.table.entries
+    return [ground.job.table.entries.get(key, 0.0) for key in signatures]
 
 
 def fit_and_score(
@@ -140,13 +143,13 @@ def _fit_all(
     inputs = tuple(original.get(name) for name in site.inputs)
     target = original.get(site.outputs[0])
     boundary = Boundary(inputs, target, rows=ground.settings.rows, seed=ground.settings.seed)
+    weights = ground.weights(site)
     found: list[_Fit] = []
     reasons: list[str] = []
     for candidate, saving in items:
         if ground.job.deadline.is_past(SCORING_SHARE):
             reasons.append("the budget (--budget) was too short")
             break
-        weights = ground.step(site, candidate.graph).site_weights
         try:
             fitted = fit(candidate.graph, site.graph, weights, boundary)
         except InputError as error:

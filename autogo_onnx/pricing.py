@@ -60,25 +60,26 @@ def price_signatures(
 
     Args:
         model: the exactly rewritten model.
-        alike: by signature, steps at sites that do not overlap.
+        alike: by signature, steps at sites that do not overlap; about `GROUP` signatures, since
+            all of them are held in sessions and measured in turns.
         measure: how.
         table: what is known already is not measured again.
     """
-    missing = [key for key in sorted(alike) if key not in table.entries]
-    for start in range(0, len(missing), GROUP):
-        keys = missing[start : start + GROUP]
-        models = [_all_replaced(model, alike[key], measure.seed) for key in keys]
-        sessions = [open_session(m, threads=measure.threads) for m in (model, *models)]
-        times = interleave(
-            sessions,
-            measure.feed,
-            seconds=SECONDS_PER_SESSION * len(sessions),
-            seed=measure.seed,
-            threads=measure.threads,
-        )
-        base = p10(times[0])
-        for key, row in zip(keys, times[1:], strict=True):
-            table.entries[key] = float(1.0 - p10(row) / base) / len(alike[key])
+    keys = [key for key in sorted(alike) if key not in table.entries]
+    if not keys:
+        return
+    models = [_all_replaced(model, alike[key], measure.seed) for key in keys]
+    sessions = [open_session(m, threads=measure.threads) for m in (model, *models)]
+    times = interleave(
+        sessions,
+        measure.feed,
+        seconds=SECONDS_PER_SESSION * len(sessions),
+        seed=measure.seed,
+        threads=measure.threads,
+    )
+    base = p10(times[0])
+    for key, row in zip(keys, times[1:], strict=True):
+        table.entries[key] = float(1.0 - p10(row) / base) / len(alike[key])
 
 
 def _all_replaced(model: onnx.ModelProto, steps: Sequence[Step], seed: int) -> onnx.ModelProto:

@@ -69,7 +69,7 @@ class Replacement:
         segment: what stands there now: a database identifier or the name of a variant.
         macs_delta: multiply-accumulates after minus before.
         latency_delta_ms: predicted from the signature's price; None where latency had no price.
-        nmse: held-out error of the fit, over the variance of what it replaces.
+        nmse: error of the fit on the samples it was fitted on, over the variance of the target.
         score: divergence of the model's outputs with this replacement alone.
     """
 

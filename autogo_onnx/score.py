@@ -1,4 +1,4 @@
-"""How much one replacement alone changes the model's outputs on held-out samples.
+"""How much one replacement alone changes the model's outputs.
 
 The local error of a fit is a bad judge (two forms with the same local error differed thirtyfold at
 the output), so each candidate is put into the whole model by itself.
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autogo_onnx.activations import Activations
-from autogo_onnx.class_drop import is_class_scores
+from autogo_onnx.class_drop import is_class_scores, log_posterior
 from autogo_onnx.fitting.segment import Weights
 from autogo_onnx.materialize import to_onnx
 from autogo_onnx.opgraph import OpGraph
@@ -33,29 +33,20 @@ def _one(reference: Output, changed: Output) -> float:
     if reference.dtype.kind != "f":
         return float(np.mean(reference != changed))
     if is_class_scores(reference):
-        p, q = _log_softmax(reference), _log_softmax(changed)
+        p, q = log_posterior(reference), log_posterior(changed)
         return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
     spread = float(np.var(reference, dtype=np.float64))
     return float(np.mean(np.square(reference - changed, dtype=np.float64))) / max(spread, 1e-30)
 
 
-def _log_softmax(scores: Output) -> Output:
-    """Logarithms of class probabilities; scores that are probabilities already stay as they are."""
-    wide = scores.astype(np.float64)
-    if (wide >= 0).all() and np.allclose(wide.sum(axis=1), 1.0, atol=1e-2):
-        return np.log(np.maximum(wide, 1e-12))
-    shifted = wide - wide.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
 def replaced_maps(
-    site: Site, replacement: OpGraph, weights: Weights, held_out: Activations
+    site: Site, replacement: OpGraph, weights: Weights, jury: Activations
 ) -> dict[str, Output]:
-    """What the site's outputs become on the held-out samples when it alone is replaced."""
+    """What the site's outputs become on the jury's samples when it alone is replaced."""
     model = to_onnx(replacement, weights)
     names = [i.name for i in model.graph.input]
-    feeds = {n: held_out.get(t) for n, t in zip(names, site.inputs, strict=True)}
-    results = run_batched(model, feeds, batch=held_out.batch)
+    feeds = {n: jury.get(t) for n, t in zip(names, site.inputs, strict=True)}
+    results = run_batched(model, feeds, batch=jury.batch)
     made = [results[o.name] for o in model.graph.output]
     return dict(zip(site.outputs, made, strict=True))
 
@@ -64,9 +55,9 @@ def score(
     site: Site,
     replacement: OpGraph,
     weights: Weights,
-    held_out: Activations,
+    jury: Activations,
     reference: Sequence[Output],
 ) -> float:
-    """Divergence of the model's outputs with one site replaced; `held_out` knows the original."""
-    changed = replaced_maps(site, replacement, weights, held_out)
-    return divergence(reference, held_out.outputs_with(changed))
+    """Divergence of the model's outputs with one site replaced; the jury knows the original."""
+    changed = replaced_maps(site, replacement, weights, jury)
+    return divergence(reference, jury.outputs_with(changed))

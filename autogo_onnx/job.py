@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 
 from autogo_onnx import calibration, runtime
@@ -16,9 +18,10 @@ from autogo_onnx.errors import InputError
 from autogo_onnx.latency_table import LatencyTable
 from autogo_onnx.opgraph import Shape
 from autogo_onnx.options import Level, Options
+from autogo_onnx.payoff import Payoff
 from autogo_onnx.progress import Progress
 from autogo_onnx.report import Size
-from autogo_onnx.rewriters import RULES, Rewritten, rewrite
+from autogo_onnx.rewriters import Rewritten, rewrite
 from autogo_onnx.samples import Samples
 from autogo_onnx.sizes import size
 
@@ -35,6 +38,7 @@ class Job:
         original: the model as it came, and
         exact: as exact rules left it.
         samples: None where nothing is to be fitted or judged.
+        feed: one batch to measure with; None where latency is no matter or the model does not run.
         level: the user's, or what the samples allow.
         options, progress: as given.
         table: latency prices, known and new.
@@ -46,20 +50,19 @@ class Job:
     original: onnx.ModelProto
     exact: Rewritten
     samples: Samples | None
+    feed: Mapping[str, np.ndarray[Any, Any]] | None
     level: Level
     options: Options
     progress: Progress
     table: LatencyTable
     deadline: Deadline
     warnings: list[str]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
     @property
     def input_shapes(self) -> Mapping[str, Shape] | None:
         """Full shapes of one batch of the samples; None without samples."""
-        if self.samples is None:
-            return None
-        return {name: array.shape for name, array in next(self.samples.batches(1)).items()}
+        return None if self.samples is None else _shapes(self.samples)
 
     def size(self, model: onnx.ModelProto) -> Size:
         """What a model costs by counting, on inputs of the samples' size."""
@@ -89,23 +92,30 @@ def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progr
     samples = _samples(original, level, options, warnings)
     if samples is not None and not _runs(original, samples, options, warnings):
         samples = None
+    notes: list[str] = []
+    feed = _feed(original, samples, options, notes)
     table = _table(options, warnings)
     progress.stage("rewrite")
-    rules = tuple(r for r in RULES if options.target == "cpu" or not r.adds_macs)
-    feeds = [] if samples is None else [next(samples.batches(1))]
-    exact = rewrite(original, rules=rules, samples=feeds, seed=options.seed)
-    path = "" if isinstance(model, onnx.ModelProto) else str(model)
-    return Job(
-        path,
+    shapes = None if samples is None else _shapes(samples)
+    exact = rewrite(
         original,
-        exact,
-        samples,
-        level,
-        options,
-        progress,
-        table,
-        deadline,
-        warnings,
+        samples=[] if samples is None or feed is None else [feed],
+        seed=options.seed,
+        judge=Payoff(options, table, feed, shapes),
+    )
+    return Job(
+        path="" if isinstance(model, onnx.ModelProto) else str(model),
+        original=original,
+        exact=exact,
+        samples=samples,
+        feed=feed,
+        level=level,
+        options=options,
+        progress=progress,
+        table=table,
+        deadline=deadline,
+        warnings=warnings,
+        notes=notes,
     )
 
 
@@ -166,6 +176,28 @@ def _samples(
         )
         return calibration.noise(model, NOISE_SAMPLES, seed=options.seed)
     return None
+
+
+def _feed(
+    model: onnx.ModelProto, samples: Samples | None, options: Options, notes: list[str]
+) -> Mapping[str, np.ndarray[Any, Any]] | None:
+    """One batch to measure with; without samples, noise that the model has been seen to take."""
+    if samples is not None:
+        return next(samples.batches(1))
+    if options.target == "macs":
+        return None
+    try:
+        feed = next(calibration.noise(model, 1, seed=options.seed).batches(1))
+        runtime.run(runtime.open_session(model, threads=options.threads), None, feed)
+    except InputError as error:
+        notes.append(f"latency was not measured: {error}")
+        return None
+    return feed
+
+
+def _shapes(samples: Samples) -> dict[str, Shape]:
+    """Full shapes of one batch."""
+    return {name: array.shape for name, array in next(samples.batches(1)).items()}
 
 
 def _table(options: Options, warnings: list[str]) -> LatencyTable:

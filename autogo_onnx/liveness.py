@@ -7,6 +7,7 @@ sorted already; its clean-up knows nothing of operators with effects.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 
 import onnx_graphsurgeon as gs
 
@@ -53,6 +54,19 @@ def captured(graph: gs.Graph) -> frozenset[str]:
             names.update(t.name for t in subgraph.outputs)
             names.update(t.name for inner in subgraph.nodes for t in inner.inputs)
     return frozenset(names - {""})
+
+
+def all_names(graph: gs.Graph) -> Iterator[str]:
+    """Names of all tensors and nodes, those of subgraphs included."""
+    yield from graph.tensors()
+    yield from (tensor.name for tensor in (*graph.inputs, *graph.outputs))
+    for node in graph.nodes:
+        yield node.name
+        for inner in node.subgraphs(recursive=True):
+            yield from (tensor.name for tensor in (*inner.inputs, *inner.outputs))
+            for part in inner.nodes:
+                yield part.name
+                yield from (tensor.name for tensor in (*part.inputs, *part.outputs))
 
 
 def disconnect(node: gs.Node) -> None:

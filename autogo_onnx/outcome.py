@@ -17,10 +17,12 @@ from autogo_onnx.report import (
     ParetoPoint,
     Replacement,
     Report,
+    Rewrite,
     SampleCounts,
     Skipped,
     installed_versions,
 )
+from autogo_onnx.rewriters import Verdict
 from autogo_onnx.verify import Fidelity
 
 
@@ -43,7 +45,7 @@ def report_on(
     fidelity, metric = _judged(improvement, result, point)
     if improvement is not None and point is None and improvement.points:
         job.notes.append("no fitted plan both passed the gate and was faster")
-    skips = [Skipped(s.names, s.reason) for s in job.exact.skips]
+    skips = [Skipped(s.names, s.reason, s.rule) for s in job.exact.skips]
     return Report(
         model=result,
         source=_info(job.original, job.path),
@@ -57,7 +59,7 @@ def report_on(
         fidelity=fidelity,
         metric=metric,
         samples=_counts(improvement),
-        rewrites=tuple(job.exact.counts.items()) if result is not job.original else (),
+        rewrites=_rewrites(job) if result is not job.original else (),
         plan=_plan(point, measured.ms_before),
         pareto=_pareto(job, improvement),
         skipped=(*skips, *(improvement.skipped if improvement else ())),
@@ -66,6 +68,15 @@ def report_on(
         notes=tuple(job.notes),
         latency_table=job.table if job.options.target == "cpu" else None,
     )
+
+
+def _rewrites(job: Job) -> tuple[Rewrite, ...]:
+    rows = []
+    for entry in job.exact.applied:
+        verdict = entry.verdict or Verdict(True)
+        figures = (verdict.macs_delta, verdict.latency_ratio, verdict.latency_noise)
+        rows.append(Rewrite(entry.rule, entry.count, entry.nodes_saved, *figures))
+    return tuple(rows)
 
 
 def _judged(

@@ -98,11 +98,33 @@ class ParetoPoint:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """What one exact rule did to the model.
+
+    Attributes:
+        rule: its name.
+        count: how often it was applied.
+        nodes_saved: how many nodes fewer there are for it.
+        macs_delta: multiply-accumulates after minus before, and
+        latency_ratio: after / before, with
+        latency_noise: its bound; for rules that a model keeps only if they pay, else None.
+    """
+
+    rule: str
+    count: int
+    nodes_saved: int = 0
+    macs_delta: int | None = None
+    latency_ratio: float | None = None
+    latency_noise: float | None = None
+
+
+@dataclass(frozen=True)
 class Skipped:
-    """Nodes that were left alone, and why."""
+    """Nodes that were left alone (none: the whole model), why, and by which exact rule."""
 
     nodes: tuple[str, ...]
     reason: str
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +139,7 @@ class Report:
         latency_noise: how far from 1 the same measurement of equal models strayed (A/A bound).
         fidelity: the gating figure on held-out samples, and what is reported beside it.
         metric: top-1 accuracy or the user's metric, where there is one.
-        rewrites: exact rules that changed something, and how often.
+        rewrites: exact rules that changed something, in order.
         plan: the fitted replacements.
         pareto: models along the trade-off, fastest first; `model` is one of them or exact.
         skipped: what was left alone.
@@ -140,7 +162,7 @@ class Report:
     fidelity: Fidelity | None = None
     metric: Metric | None = None
     samples: SampleCounts = SampleCounts(0, 0)
-    rewrites: tuple[tuple[str, int], ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
     plan: tuple[Replacement, ...] = ()
     pareto: tuple[ParetoPoint, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -175,7 +197,6 @@ def to_json(report: Report) -> str:
     """
     body = _plain(report)
     head = {"schema": SCHEMA, "model": body.pop("source")}
-    body["rewrites"] = [{"rule": rule, "count": count} for rule, count in report.rewrites]
     return json.dumps({**head, **body}, indent=1, allow_nan=False) + "\n"
 
 

@@ -43,10 +43,9 @@ def headline(report: Report) -> str:
 
 def tables(report: Report, *, explain: bool = True) -> tuple[Table, ...]:
     """Costs, rewrites, plan, Pareto set and what was left alone; empty ones are left out."""
-    rewrites = tuple((rule, str(count)) for rule, count in report.rewrites)
     found = (
         cost_table(report.before, report.after),
-        Table("exact rewrites", ("rule", "count"), rewrites),
+        _rewrites(report),
         _plan(report, len(report.plan) if explain else _SHOWN_PLAN),
         _pareto(report),
         _skipped(report, explain),
@@ -119,6 +118,20 @@ def _change(old: float, new: float) -> str:
     return percent(new / old - 1, "+.1f") if old else ""
 
 
+def _rewrites(report: Report) -> Table:
+    rows = tuple(
+        (
+            entry.rule,
+            str(entry.count),
+            f"{-entry.nodes_saved:+d}",
+            "" if entry.macs_delta is None else amount(entry.macs_delta),
+            figure(entry.latency_ratio, ".3f"),
+        )
+        for entry in report.rewrites
+    )
+    return Table("exact rewrites", ("rule", "count", "nodes", "MACs", "latency ratio"), rows)
+
+
 def _plan(report: Report, shown: int) -> Table:
     rows = tuple(
         (
@@ -159,8 +172,8 @@ def _pareto(report: Report) -> Table:
 def _skipped(report: Report, explain: bool) -> Table:
     """Every entry with its nodes, or the commonest reasons with how often they were given."""
     if explain:
-        rows = tuple((entry.reason, span(entry.nodes)) for entry in report.skipped)
-        return Table("left alone", ("reason", "nodes"), rows)
+        every = tuple((entry.reason, entry.rule, span(entry.nodes)) for entry in report.skipped)
+        return Table("left alone", ("reason", "rule", "nodes"), every)
     counts = Counter(entry.reason for entry in report.skipped)
     rows = tuple((reason, str(n)) for reason, n in counts.most_common(_SHOWN_REASONS))
     title = f"left alone ({len(report.skipped)}, all with --explain)"

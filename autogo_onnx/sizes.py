@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
@@ -47,6 +48,11 @@ def size(model: onnx.ModelProto, input_shapes: Mapping[str, Shape] | None = None
         if tensor.data_type in _FLOATS
     )
     return Size(sum(m or 0 for m in macs), params, len(model.graph.node))
+
+
+def digest(model: onnx.ModelProto) -> str:
+    """20 hexadecimal digits that tell models apart."""
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()[:20]
 
 
 def read_model(model: onnx.ModelProto, input_shapes: Mapping[str, Shape] | None = None) -> Reading:

@@ -14,6 +14,7 @@ from autogo_onnx.report import (
     ParetoPoint,
     Replacement,
     Report,
+    Rewrite,
     SampleCounts,
     Size,
     Skipped,
@@ -61,7 +62,11 @@ def full_report() -> Report:
         fidelity=Fidelity("expected_drop", 128, 0.004, 0.007, 0.96, 0.0123, None, None),
         metric=Metric("top-1", 0.81, 0.806),
         samples=SampleCounts(384, 128),
-        rewrites=(("fuse_conv_bn", 20), ("remove_identity", 1)),
+        rewrites=(
+            Rewrite("fuse_conv_bn", 20, 20),
+            Rewrite("eliminate_identity", 1, 1),
+            Rewrite("fuse_slice_pad_conv", 2, 4, 65536, 0.94, 0.01),
+        ),
         plan=(
             Replacement(("conv1", "relu1"), "separable", -786_432, -0.01, 0.02, 0.001),
             Replacement(("conv2",), "low_rank_16", -9_999, None, 0.5, 0.0),

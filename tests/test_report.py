@@ -45,7 +45,14 @@ def test_json_has_the_fields_of_schema_1_in_a_fixed_order() -> None:
     assert set(body["before"]) == {"macs", "params", "nodes", "latency_ms"}
     assert body["metric"] == {"name": "top-1", "before": 0.81, "after": 0.806}
     assert body["samples"] == {"fit": 384, "held_out": 128}
-    assert body["rewrites"][0] == {"rule": "fuse_conv_bn", "count": 20}
+    assert body["rewrites"][0] == {
+        "rule": "fuse_conv_bn",
+        "count": 20,
+        "nodes_saved": 20,
+        "macs_delta": None,
+        "latency_ratio": None,
+        "latency_noise": None,
+    }
     assert body["plan"][0] == {
         "site": ["conv1", "relu1"],
         "segment": "separable",
@@ -54,7 +61,7 @@ def test_json_has_the_fields_of_schema_1_in_a_fixed_order() -> None:
         "nmse": 0.02,
         "score": 0.001,
     }
-    assert body["skipped"][0] == {"nodes": ["if1"], "reason": "control flow"}
+    assert body["skipped"][0] == {"nodes": ["if1"], "reason": "control flow", "rule": ""}
     assert body["fidelity"]["agreement"] == 0.96
 
 

@@ -42,8 +42,8 @@ def _uncommented(text: str) -> str:
 
 def apply(rule: Rule, model: onnx.ModelProto) -> tuple[onnx.ModelProto, int, tuple[Skip, ...]]:
     graph = from_model(model)
-    counts, skips = to_fixed_point(graph, [rule])
-    return to_model(graph, model), counts[rule.name], skips
+    swept = to_fixed_point(graph, [rule])
+    return to_model(graph, model), swept.counts[rule.name], swept.skips
 
 
 @pytest.mark.parametrize("case", cases())

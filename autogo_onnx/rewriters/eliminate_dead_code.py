@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import onnx_graphsurgeon as gs
-
 from autogo_onnx.liveness import dead_nodes, disconnect
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
+from autogo_onnx.rewriters.view import View
 
 
-def find(graph: gs.Graph) -> Iterator[Match | Skip]:
-    for node in dead_nodes(graph):
+def find(view: View) -> Iterator[Match | Skip]:
+    for node in dead_nodes(view.graph):
         yield Match((node,))
 
 
-def apply(graph: gs.Graph, match: Match) -> None:
+def apply(view: View, match: Match) -> None:
     disconnect(match.nodes[0])
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.graph import constant_value
-from autogo_onnx.liveness import disconnect, fixed_names, is_op
+from autogo_onnx.liveness import disconnect, is_op
 from autogo_onnx.rewriters.reading import (
     operand,
     other_outputs_used,
@@ -23,17 +23,17 @@ from autogo_onnx.rewriters.reading import (
     setting,
 )
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
+from autogo_onnx.rewriters.view import View
 
 _DROPOUT_INFERS_BY_DEFAULT = 7
 
 
-def find(graph: gs.Graph) -> Iterator[Match | Skip]:
-    fixed = fixed_names(graph)
-    for node in graph.nodes:
+def find(view: View) -> Iterator[Match | Skip]:
+    for node in view.graph.nodes:
         if not is_op(node, "Identity", "Dropout", "Pad"):
             continue
-        reason = _refusal(graph, node, fixed)
-        if reason is None and node.outputs[0].name in fixed:
+        reason = _refusal(view, node)
+        if reason is None and node.outputs[0].name in view.fixed:
             yield Match((node, producer(node.inputs[0])))  # the maker changes its output
         elif reason is None:
             yield Match((node,))
@@ -41,7 +41,7 @@ def find(graph: gs.Graph) -> Iterator[Match | Skip]:
             yield Skip((node,), reason)
 
 
-def apply(graph: gs.Graph, match: Match) -> None:
+def apply(view: View, match: Match) -> None:
     node = match.nodes[0]
     source, result = node.inputs[0], node.outputs[0]
     disconnect(node)
@@ -55,7 +55,7 @@ def apply(graph: gs.Graph, match: Match) -> None:
     maker.outputs[position] = result
 
 
-def _refusal(graph: gs.Graph, node: gs.Node, fixed: frozenset[str]) -> str | None:
+def _refusal(view: View, node: gs.Node) -> str | None:
     """A reason to refuse; an empty one where the node is simply no identity."""
     if node.op == "Pad" and not _pads_nothing(node):
         return ""
@@ -64,12 +64,12 @@ def _refusal(graph: gs.Graph, node: gs.Node, fixed: frozenset[str]) -> str | Non
         flag = None if training is None else constant_value(training)
         if training is not None and (flag is None or bool(flag)):
             return "Dropout in training mode"
-        if graph.opset < _DROPOUT_INFERS_BY_DEFAULT and not node.attrs.get("is_test", 0):
+        if view.opset < _DROPOUT_INFERS_BY_DEFAULT and not node.attrs.get("is_test", 0):
             return "Dropout in training mode"
-        if other_outputs_used(node, fixed):
+        if other_outputs_used(node, view.fixed):
             return "the mask of Dropout is read"
     source, result = node.inputs[0], node.outputs[0]
-    if result.name in fixed and (producer(source) is None or source.name in fixed):
+    if result.name in view.fixed and (producer(source) is None or source.name in view.fixed):
         return "its input and output are both visible outside"
     return None
 

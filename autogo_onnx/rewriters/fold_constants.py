@@ -15,14 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
-from autogo_onnx.facts import prove
-from autogo_onnx.graph import draft
-from autogo_onnx.liveness import disconnect, fixed_names
+from autogo_onnx.liveness import disconnect
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
-
-_NO_LIMIT = 2**40
+from autogo_onnx.rewriters.view import View
 
 
 @dataclass(frozen=True)
@@ -32,11 +28,10 @@ class _Known(Match):
     value: np.ndarray
 
 
-def find(graph: gs.Graph) -> Iterator[Match | Skip]:
-    fixed = fixed_names(graph)
-    facts = prove(draft(graph), largest_bytes=_NO_LIMIT)
-    for node in graph.nodes:
-        if len(node.outputs) != 1 or node.outputs[0].name in fixed:
+def find(view: View) -> Iterator[Match | Skip]:
+    facts = view.facts
+    for node in view.graph.nodes:
+        if len(node.outputs) != 1 or node.outputs[0].name in view.fixed:
             continue
         name = node.outputs[0].name
         if name in facts.values:
@@ -45,7 +40,7 @@ def find(graph: gs.Graph) -> Iterator[Match | Skip]:
             yield Skip((node,), "constant, but larger than what it is computed from")
 
 
-def apply(graph: gs.Graph, match: Match) -> None:
+def apply(view: View, match: Match) -> None:
     assert isinstance(match, _Known)
     node = match.nodes[0]
     result = node.outputs[0]

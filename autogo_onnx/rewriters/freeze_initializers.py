@@ -21,12 +21,13 @@ from autogo_onnx.graph import DefaultedInput
 from autogo_onnx.liveness import is_op
 from autogo_onnx.rewriters.reading import redirect_readers
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
+from autogo_onnx.rewriters.view import View
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def find(graph: gs.Graph) -> Iterator[Match | Skip]:
-    listed = [t for t in graph.inputs if isinstance(t, DefaultedInput)]
+def find(view: View) -> Iterator[Match | Skip]:
+    listed = [t for t in view.graph.inputs if isinstance(t, DefaultedInput)]
     habit = any(t.listed_by_habit and _is_weight(t) for t in listed)
     for tensor in listed:
         if tensor.outputs and not habit:
@@ -35,10 +36,10 @@ def find(graph: gs.Graph) -> Iterator[Match | Skip]:
         yield Match(tuple(reader for tensor in listed for reader in tensor.outputs))
 
 
-def apply(graph: gs.Graph, match: Match) -> None:
-    for tensor in [t for t in graph.inputs if isinstance(t, DefaultedInput)]:
+def apply(view: View, match: Match) -> None:
+    for tensor in [t for t in view.graph.inputs if isinstance(t, DefaultedInput)]:
         redirect_readers(tensor, gs.Constant(tensor.name, LazyValues(tensor.default)))
-    graph.inputs = [t for t in graph.inputs if not isinstance(t, DefaultedInput)]
+    view.graph.inputs = [t for t in view.graph.inputs if not isinstance(t, DefaultedInput)]
 
 
 def _is_weight(tensor: gs.Tensor) -> bool:

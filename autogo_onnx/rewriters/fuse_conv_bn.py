@@ -15,27 +15,27 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.graph import constant_value
-from autogo_onnx.liveness import fixed_names, is_op
+from autogo_onnx.liveness import is_op
 from autogo_onnx.rewriters.linear import Affine, absorb, absorbing, channels, is_linear, refusal
 from autogo_onnx.rewriters.reading import another_reader, other_outputs_used, producer
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
+from autogo_onnx.rewriters.view import View
 
 _INFERENCE_BY_DEFAULT = 7
 _EPSILON = 1e-5  # the ONNX default
 
 
-def find(graph: gs.Graph) -> Iterator[Match | Skip]:
-    fixed = fixed_names(graph)
-    for norm in graph.nodes:
+def find(view: View) -> Iterator[Match | Skip]:
+    for norm in view.graph.nodes:
         if not is_op(norm, "BatchNormalization"):
             continue
         linear = producer(norm.inputs[0])
         if linear is None or not is_linear(linear):
             continue
         reason = (
-            another_reader(norm.inputs[0], fixed)
+            another_reader(norm.inputs[0], view.fixed)
             or refusal(linear)
-            or _training(graph, norm, fixed)
+            or _training(view, norm)
             or _parameters_refusal(norm, channels(linear))
         )
         if reason is None:
@@ -44,9 +44,9 @@ def find(graph: gs.Graph) -> Iterator[Match | Skip]:
             yield Skip((linear, norm), reason)
 
 
-def _training(graph: gs.Graph, norm: gs.Node, fixed: frozenset[str]) -> str | None:
-    trains = norm.attrs.get("training_mode", 0) or other_outputs_used(norm, fixed)
-    if graph.opset < _INFERENCE_BY_DEFAULT:
+def _training(view: View, norm: gs.Node) -> str | None:
+    trains = norm.attrs.get("training_mode", 0) or other_outputs_used(norm, view.fixed)
+    if view.opset < _INFERENCE_BY_DEFAULT:
         trains = trains or not norm.attrs.get("is_test", 0)
     if trains:
         return "BatchNormalization in training mode"

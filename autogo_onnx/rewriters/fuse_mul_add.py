@@ -16,7 +16,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.graph import constant_value
-from autogo_onnx.liveness import fixed_names, is_op
+from autogo_onnx.liveness import is_op
 from autogo_onnx.rewriters.linear import (
     Affine,
     absorb,
@@ -28,11 +28,11 @@ from autogo_onnx.rewriters.linear import (
 )
 from autogo_onnx.rewriters.reading import another_reader, producer
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
+from autogo_onnx.rewriters.view import View
 
 
-def find(graph: gs.Graph) -> Iterator[Match | Skip]:
-    fixed = fixed_names(graph)
-    for node in graph.nodes:
+def find(view: View) -> Iterator[Match | Skip]:
+    for node in view.graph.nodes:
         if not is_op(node, "Mul", "Add", "Sub", "Div"):
             continue
         side = _linear_side(node)
@@ -41,7 +41,7 @@ def find(graph: gs.Graph) -> Iterator[Match | Skip]:
         if node.op == "Div" and side == 1:
             continue  # constant / Conv(x) is not linear
         linear = producer(node.inputs[side])
-        reason = another_reader(node.inputs[side], fixed) or refusal(linear)
+        reason = another_reader(node.inputs[side], view.fixed) or refusal(linear)
         affine = None if reason else _affine(node, linear, side)
         if affine is not None:
             yield absorbing(linear, node, affine)

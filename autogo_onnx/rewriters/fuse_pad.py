@@ -16,13 +16,14 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.graph import constant_value
-from autogo_onnx.liveness import disconnect, fixed_names, is_op
+from autogo_onnx.liveness import disconnect, is_op
 from autogo_onnx.rewriters.reading import is_given, producer, setting
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
+from autogo_onnx.rewriters.view import View
 
 
-def find(graph: gs.Graph) -> Iterator[Match | Skip]:
-    for node in graph.nodes:
+def find(view: View) -> Iterator[Match | Skip]:
+    for node in view.graph.nodes:
         if not is_op(node, "Conv", "AveragePool"):
             continue
         pad = producer(node.inputs[0])
@@ -32,7 +33,7 @@ def find(graph: gs.Graph) -> Iterator[Match | Skip]:
         yield Match((pad, node)) if reason is None else Skip((pad, node), reason)
 
 
-def apply(graph: gs.Graph, match: Match) -> None:
+def apply(view: View, match: Match) -> None:
     pad, node = match.nodes
     added = _spatial_pads(pad)
     assert added is not None, "find() refused"
@@ -42,7 +43,7 @@ def apply(graph: gs.Graph, match: Match) -> None:
     node.attrs.pop("auto_pad", None)  # VALID or NOTSET, both of which mean "no other pads"
     padded = node.inputs[0]
     node.inputs[0] = pad.inputs[0]
-    if not padded.outputs and padded.name not in fixed_names(graph):
+    if not padded.outputs and padded.name not in view.fixed:
         disconnect(pad)
 
 

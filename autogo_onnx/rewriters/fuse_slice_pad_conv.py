@@ -18,11 +18,11 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from autogo_onnx.facts import Facts, prove
-from autogo_onnx.graph import draft
-from autogo_onnx.liveness import disconnect, fixed_names, is_op
+from autogo_onnx.facts import Facts
+from autogo_onnx.liveness import disconnect, is_op
 from autogo_onnx.rewriters.reading import another_reader, is_given, producer, setting
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
+from autogo_onnx.rewriters.view import View
 
 _RANK = 4
 
@@ -36,18 +36,15 @@ class _Shortcut(Match):
     added: tuple[int, int]
 
 
-def find(graph: gs.Graph) -> Iterator[Match | Skip]:
-    fixed = fixed_names(graph)
-    facts: Facts | None = None
-    for pad in graph.nodes:
+def find(view: View) -> Iterator[Match | Skip]:
+    for pad in view.graph.nodes:
         if not is_op(pad, "Pad"):
             continue
         slices = _slices_before(pad)
         if not slices:
             continue
-        facts = facts or prove(draft(graph))
-        found = _read(slices, pad, facts)
-        reasons = (another_reader(node.outputs[0], fixed) for node in slices)
+        found = _read(slices, pad, view.facts)
+        reasons = (another_reader(node.outputs[0], view.fixed) for node in slices)
         reason = next((r for r in reasons if r), found if isinstance(found, str) else None)
         if reason is not None:
             yield Skip((*slices, pad), reason)
@@ -55,23 +52,17 @@ def find(graph: gs.Graph) -> Iterator[Match | Skip]:
             yield found
 
 
-def apply(graph: gs.Graph, match: Match) -> None:
+def apply(view: View, match: Match) -> None:
     assert isinstance(match, _Shortcut)
-    first, pad = match.nodes[0], match.nodes[-1]
-    source, result = first.inputs[0], pad.outputs[0]
+    source, result = match.nodes[0].inputs[0], match.nodes[-1].outputs[0]
     for node in match.nodes:
         disconnect(node)
     before, after = match.added
     weight = np.zeros((before + match.channels + after, match.channels, 1, 1), np.float32)
     weight[before + np.arange(match.channels), np.arange(match.channels)] = 1
-    conv = gs.Node(
-        "Conv",
-        name=pad.name,
-        attrs={"kernel_shape": [1, 1], "strides": list(match.strides)},
-        inputs=[source, gs.Constant(f"{result.name}.shortcut_weight", weight)],
-        outputs=[result],
-    )
-    graph.nodes.insert(next(i for i, n in enumerate(graph.nodes) if n is pad), conv)
+    shape = {"kernel_shape": [1, 1], "strides": list(match.strides)}
+    kernel = view.constant(f"{result.name}.shortcut_weight", weight)
+    view.insert("Conv", [source, kernel], result, shape)
 
 
 def _slices_before(pad: gs.Node) -> tuple[gs.Node, ...]:
@@ -139,4 +130,4 @@ def _added_channels(pad: gs.Node) -> tuple[int, int] | None:
     return int(begins[1]), int(ends[1])
 
 
-RULE = Rule("fuse_slice_pad_conv", Safety.EXACT, find, apply, adds_macs=True)
+RULE = Rule("fuse_slice_pad_conv", Safety.EXACT, find, apply, on_trial=True)

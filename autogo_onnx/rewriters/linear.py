@@ -11,6 +11,7 @@ from autogo_onnx.graph import constant_value
 from autogo_onnx.liveness import disconnect, is_op
 from autogo_onnx.rewriters.reading import operand
 from autogo_onnx.rewriters.rule import Match, Skip
+from autogo_onnx.rewriters.view import View
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,13 @@ def absorbing(linear: gs.Node, node: gs.Node, affine: Affine) -> Match | Skip:
     return _Absorption((linear, node), new_weight, new_bias)
 
 
-def absorb(graph: gs.Graph, match: Match) -> None:
+def absorb(view: View, match: Match) -> None:
     """Apply a match of `absorbing`: the layer gets its new weights and makes the node's output."""
     assert isinstance(match, _Absorption)
     linear, node = match.nodes
     linear.attrs.pop("beta", None)
-    _set_constant(linear, 1, match.weight, "weight")
-    _set_constant(linear, 2, match.bias, "bias")
+    _set_constant(view, linear, 1, match.weight, "weight")
+    _set_constant(view, linear, 2, match.bias, "bias")
     result = node.outputs[0]
     disconnect(node)
     linear.outputs[0] = result
@@ -105,12 +106,13 @@ def _weight(node: gs.Node) -> np.ndarray:
     return weight
 
 
-def _set_constant(node: gs.Node, index: int, value: np.ndarray, role: str) -> None:
+def _set_constant(view: View, node: gs.Node, index: int, value: np.ndarray, role: str) -> None:
     """Give input `index` a new constant value; an initializer of its own keeps its name."""
     old = operand(node, index)
-    owned = isinstance(old, gs.Constant) and len(old.outputs) == 1
-    name = old.name if old is not None and owned else f"{node.outputs[0].name}.folded_{role}"
-    constant = gs.Constant(name, np.ascontiguousarray(value))
+    if isinstance(old, gs.Constant) and len(old.outputs) == 1:
+        constant = gs.Constant(old.name, np.ascontiguousarray(value))
+    else:
+        constant = view.constant(f"{node.outputs[0].name}.folded_{role}", value)
     if index < len(node.inputs):
         node.inputs[index] = constant
     else:

@@ -8,14 +8,14 @@ the new segment computes is as good as its weights, and is judged on held-out sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.errors import InputError
-from autogo_onnx.liveness import disconnect
+from autogo_onnx.liveness import all_names, disconnect
 from autogo_onnx.materialize import to_onnx
 from autogo_onnx.opgraph import OpGraph
 
@@ -83,18 +83,6 @@ def free_prefix(graph: gs.Graph) -> str:
     A model may have been optimized before. Names inside of subgraphs count as well: ONNX wants
     them to differ from those outside.
     """
-    taken = {name.partition("/")[0] for name in _names(graph)}
+    taken = {name.partition("/")[0] for name in all_names(graph)}
     names = ("autogo" if n == 1 else f"autogo{n}" for n in count(1))
     return next(name for name in names if name not in taken)
-
-
-def _names(graph: gs.Graph) -> Iterator[str]:
-    """Names of all tensors and nodes, those of subgraphs included."""
-    yield from graph.tensors()
-    for node in graph.nodes:
-        yield node.name
-        for inner in node.subgraphs(recursive=True):
-            yield from (tensor.name for tensor in (*inner.inputs, *inner.outputs))
-            for part in inner.nodes:
-                yield part.name
-                yield from (tensor.name for tensor in (*part.inputs, *part.outputs))

@@ -8,6 +8,8 @@ from enum import Enum
 
 import onnx_graphsurgeon as gs
 
+from autogo_onnx.rewriters.view import View
+
 
 class Safety(Enum):
     """How far a rule may change what the model computes."""
@@ -30,10 +32,11 @@ class Match:
 
 @dataclass(frozen=True)
 class Skip:
-    """A place that was left alone: its nodes (none: the whole model) and a reason to read."""
+    """A place that was left alone: its nodes (none: the whole model), a reason to read, by whom."""
 
     nodes: tuple[gs.Node, ...]
     reason: str
+    rule: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,18 +49,20 @@ class Rule:
     """A named rewrite.
 
     Must: `find` changes nothing; `apply` edits one match and leaves every other match of the same
-    `find` valid that shares no node with it; nodes that `apply` makes useless are disconnected.
+    `find` valid that shares no node with it; nodes that `apply` makes useless are disconnected; a
+    tensor that keeps its name keeps its value, but for an initializer that nobody else reads; a
+    second run on the result finds nothing.
 
     Attributes:
         name: a verb and what it acts on; the name of its module.
         safety: how far it may change what is computed.
         find: yields the places where it applies and those where it refuses.
         apply: edits the graph at one match.
-        adds_macs: it is faster although it multiplies more, so it is no gain where MACs count.
+        on_trial: it does not pay everywhere: a model keeps it only where that was measured.
     """
 
     name: str
     safety: Safety
-    find: Callable[[gs.Graph], Iterator[Match | Skip]]
-    apply: Callable[[gs.Graph, Match], None]
-    adds_macs: bool = False
+    find: Callable[[View], Iterator[Match | Skip]]
+    apply: Callable[[View, Match], None]
+    on_trial: bool = False

@@ -4,47 +4,67 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.liveness import cleanup
 from autogo_onnx.rewriters.rule import Rule, Skip
+from autogo_onnx.rewriters.view import View
 
-# Rules only ever remove or merge nodes, so a chain of n takes at most n sweeps; this is a backstop.
+# Rules only ever simplify, so a chain of n nodes takes at most n sweeps; this is a backstop.
 _MOST_SWEEPS = 100
 
 
-def to_fixed_point(graph: gs.Graph, rules: Sequence[Rule]) -> tuple[Counter[str], tuple[Skip, ...]]:
-    """Edit the graph until no rule matches.
+@dataclass(frozen=True)
+class Swept:
+    """What a run to the fixed point did.
 
-    Returns:
-        How often each rule was applied, and what the rules refused in the end.
+    Attributes:
+        counts: how often each rule was applied, and
+        nodes_saved: how many nodes fewer there are for it, by name.
+        skips: what the rules refused in the end.
     """
+
+    counts: Counter[str]
+    nodes_saved: Counter[str]
+    skips: tuple[Skip, ...]
+
+
+def to_fixed_point(graph: gs.Graph, rules: Sequence[Rule]) -> Swept:
+    """Edit the graph until no rule matches."""
     counts: Counter[str] = Counter()
+    saved: Counter[str] = Counter()
+    skips: tuple[Skip, ...] = ()
     for _ in range(_MOST_SWEEPS):
-        applied, skips = _sweep(graph, rules)
-        if not applied:
+        once = _sweep(View(graph), rules)
+        skips = once.skips
+        if not once.counts:
             break
-        counts += applied
-    return counts, skips
+        counts.update(once.counts)
+        saved.update(once.nodes_saved)
+        cleanup(graph)
+    return Swept(counts, saved, skips)
 
 
-def _sweep(graph: gs.Graph, rules: Sequence[Rule]) -> tuple[Counter[str], tuple[Skip, ...]]:
-    """Every rule once, in order; the graph is cleaned and sorted once, at the end."""
+def _sweep(view: View, rules: Sequence[Rule]) -> Swept:
+    """Every rule once, in order; the graph is neither sorted nor freed of dead nodes in between."""
+    graph = view.graph
     counts: Counter[str] = Counter()
+    saved: Counter[str] = Counter()
     skips: list[Skip] = []
     for rule in rules:
         edited: set[int] = set()
-        for found in list(rule.find(graph)):
+        before = len(graph.nodes)
+        for found in list(rule.find(view)):
             if isinstance(found, Skip):
-                skips.append(found)
+                skips.append(replace(found, rule=rule.name))
             elif edited.isdisjoint(map(id, found.nodes)):
                 # Overlapping matches wait for the next sweep: the first may have undone them.
-                rule.apply(graph, found)
+                rule.apply(view, found)
                 edited.update(map(id, found.nodes))
                 counts[rule.name] += 1
         if edited:
             graph.nodes = [node for node in graph.nodes if node.outputs]
-    if counts:
-        cleanup(graph)
-    return counts, tuple(skips)
+            saved[rule.name] += before - len(graph.nodes)
+    return Swept(counts, saved, tuple(skips))

@@ -1,0 +1,69 @@
+"""Whether an exact rewrite pays on this model: multiply-accumulates, or measured latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from autogo_onnx import latency
+from autogo_onnx.latency_table import LatencyTable
+from autogo_onnx.opgraph import Shape
+from autogo_onnx.options import Options
+from autogo_onnx.rewriters import Verdict
+from autogo_onnx.sizes import digest, size
+
+SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Payoff:
+    """The judge of rules that do not pay everywhere.
+
+    A rewrite is kept if it is not slower beyond the noise; one that multiplies more must be faster
+    beyond it. For the target `macs`, and where the model cannot be run, it must not multiply more.
+
+    Attributes:
+        options: target, threads, seed.
+        table: latency prices, known and new.
+        feed: one batch to measure with; None where the model cannot be run.
+        input_shapes: full shapes to count with; None for a batch of one.
+    """
+
+    options: Options
+    table: LatencyTable
+    feed: Mapping[str, np.ndarray[Any, Any]] | None
+    input_shapes: Mapping[str, Shape] | None
+
+    def __call__(self, rule: str, before: onnx.ModelProto, after: onnx.ModelProto) -> Verdict:
+        """Judge what a rule made of a model."""
+        delta = size(after, self.input_shapes).macs - size(before, self.input_shapes).macs
+        if self.options.target == "macs" or self.feed is None:
+            return Verdict(delta <= 0, delta)
+        ratio, noise = self._measured(rule, before, after, self.feed)
+        return Verdict(ratio < 1 - noise if delta > 0 else ratio <= 1 + noise, delta, ratio, noise)
+
+    def _measured(
+        self,
+        rule: str,
+        before: onnx.ModelProto,
+        after: onnx.ModelProto,
+        feed: Mapping[str, np.ndarray[Any, Any]],
+    ) -> tuple[float, float]:
+        keys = [f"rule/{rule}/{digest(after)}/{figure}" for figure in ("ratio", "noise")]
+        if not all(key in self.table.entries for key in keys):
+            paired = latency.compare(
+                before,
+                after,
+                feed,
+                seconds=SECONDS,
+                seed=self.options.seed,
+                threads=self.options.threads,
+            )
+            figures = (float(paired.ratio_p10), float(paired.noise))
+            self.table.entries.update(zip(keys, figures, strict=True))
+        ratio, noise = (self.table.entries[key] for key in keys)
+        return ratio, noise

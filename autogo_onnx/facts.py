@@ -8,20 +8,27 @@ elements but the first are known, and moving operators (Gather, Concat, ...) car
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
 import onnx.shape_inference
 
-from autogo_onnx import runtime
+from autogo_onnx import runtime, tensor_data
 from autogo_onnx.errors import InputError
 from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS, PLAIN_TYPES, SHAPE_LIKE_BYTES, infer
+from autogo_onnx.values import Values
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 # A computed value may be larger than all its inputs together only below this size.
 _SMALL_BYTES = 4096
+_LARGEST_ITEM_BYTES = 8
 
 # Another value each run, or (quantization) small on purpose.
 _NEVER_COMPUTED = frozenset(
@@ -50,12 +57,12 @@ class Facts:
 
     Attributes:
         types: element type and as much of the shape as is proven.
-        values: values that are the same in every run.
+        values: values that are the same in every run; weights are read when they are asked for.
         too_large: outputs that are constant, but larger than what they are computed from.
     """
 
     types: dict[str, onnx.TypeProto] = field(default_factory=dict)
-    values: dict[str, np.ndarray] = field(default_factory=dict)
+    values: Values = field(default_factory=Values)
     too_large: set[str] = field(default_factory=set)
 
     def shape(self, name: str) -> tuple[int | None, ...] | None:
@@ -81,7 +88,12 @@ class Facts:
         return kind.tensor_type.elem_type if kind is not None else 0
 
 
-def prove(model: onnx.ModelProto, *, largest_bytes: int = SHAPE_LIKE_BYTES) -> Facts:
+def prove(
+    model: onnx.ModelProto,
+    weights: Mapping[str, Callable[[], np.ndarray]] | None = None,
+    *,
+    largest_bytes: int = SHAPE_LIKE_BYTES,
+) -> Facts:
     """Facts about the tensors of the main graph.
 
     Input shapes are taken as declared, since ONNX Runtime enforces them. Declared shapes of outputs
@@ -89,20 +101,31 @@ def prove(model: onnx.ModelProto, *, largest_bytes: int = SHAPE_LIKE_BYTES) -> F
 
     Args:
         model: nodes in topological order.
+        weights: makers of the values of initializers that are left out of the model.
         largest_bytes: larger values are not computed.
     """
-    prover = _Prover(model, largest_bytes)
+    prover = _Prover(model, weights or {}, largest_bytes)
     for node in model.graph.node:
         prover.visit(node)
     return prover.facts
 
 
 class _Prover:
-    """Walks the nodes in order; knows partial values (value, mask of open elements) meanwhile."""
+    """Walks the nodes in order.
 
-    def __init__(self, model: onnx.ModelProto, largest_bytes: int) -> None:
+    Meanwhile it knows partial values (value, mask of open elements), and of which tensors it has
+    learnt more than ONNX's own inference told.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        weights: Mapping[str, Callable[[], np.ndarray]],
+        largest_bytes: int,
+    ) -> None:
         self.facts = Facts()
         self.partial: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.learnt: set[str] = set()
         self.opsets = list(model.opset_import)
         self.opset = next((o.version for o in self.opsets if o.domain in ("", "ai.onnx")), 1)
         self.largest_bytes = largest_bytes
@@ -113,7 +136,8 @@ class _Prover:
             self.facts.types[info.name] = info.type
         for tensor in model.graph.initializer:
             if tensor.data_type in PLAIN_TYPES and tensor.name not in overridable:
-                self.facts.values[tensor.name] = onnx.numpy_helper.to_array(tensor)
+                make = weights.get(tensor.name, partial(tensor_data.value, tensor))
+                self.facts.values.later(tensor.name, make)
             self.facts.types[tensor.name] = onnx.helper.make_tensor_type_proto(
                 tensor.data_type, tensor.dims
             )
@@ -124,17 +148,22 @@ class _Prover:
         if node.op_type == "Constant":
             self._constant(node)
             return
-        if any(self.facts.static_shape(name) is None for name in node.output if name):
+        if self._may_learn_shapes(node):
             self._infer(node)
+        self._evaluate(node)
+
+    def _evaluate(self, node: onnx.NodeProto) -> None:
+        """The node's value, or what of it is the same in every run."""
         if node.op_type == "Shape":
             self._shape(node)
         elif node.op_type == "Size":
             shape = self.facts.static_shape(node.input[0])
             if shape is not None:
-                self.facts.values[node.output[0]] = np.array(math.prod(shape), np.int64)
+                self._know(node.output[0], np.array(math.prod(shape), np.int64))
+        elif node.op_type == "CastLike":
+            self._cast_like(node)
         elif node.op_type not in _NEVER_COMPUTED and node.input:
-            inputs = [self.facts.values.get(name) for name in node.input if name]
-            if all(value is not None for value in inputs):
+            if all(name in self.facts.values for name in node.input if name):
                 self._compute(node)
             elif node.op_type in _MOVING or node.op_type == "Cast":
                 self._move(node)
@@ -153,6 +182,7 @@ class _Prover:
             self._know(name, np.asarray(value, np.float32))
 
     def _know(self, name: str, value: np.ndarray) -> None:
+        self.learnt.add(name)
         self.facts.values[name] = value
         self.facts.types[name] = onnx.helper.make_tensor_type_proto(
             onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
@@ -200,6 +230,13 @@ class _Prover:
         if moved is not None and moved_masks is not None:
             self._learn(node.output[0], moved, moved_masks)
 
+    def _cast_like(self, node: onnx.NodeProto) -> None:
+        """Of the second operand only the type matters; it need not be known."""
+        kind = self.facts.element_type(node.input[1])
+        if node.input[0] in self.facts.values and kind in PLAIN_TYPES:
+            cast = onnx.helper.make_node("Cast", node.input[:1], node.output, to=kind)
+            self._compute(cast)
+
     def _compute(self, node: onnx.NodeProto) -> None:
         """Values of a node with constant inputs, unless the result is large."""
         shapes = [self.facts.static_shape(name) for name in node.output]
@@ -219,25 +256,31 @@ class _Prover:
 
     def _run(self, node: onnx.NodeProto, inputs: list[np.ndarray]) -> np.ndarray | None:
         """What ONNX Runtime makes of the node; None where it refuses."""
-        names = list(dict.fromkeys(name for name in node.input if name))
-        feed = dict(zip((name for name in node.input if name), inputs, strict=True))
-        graph = onnx.helper.make_graph(
-            [node],
-            "one",
-            [
-                onnx.helper.make_tensor_value_info(
-                    name, onnx.helper.np_dtype_to_tensor_dtype(feed[name].dtype), feed[name].shape
-                )
-                for name in names
-            ],
-            [onnx.helper.make_empty_tensor_value_info(node.output[0])],
-        )
-        single = onnx.helper.make_model(graph, opset_imports=self.opsets, ir_version=8)
+        alone = onnx.NodeProto(op_type=node.op_type, domain=node.domain, output=["y"])
+        names = iter(f"x{i}" for i in range(len(inputs)))
+        alone.input.extend(next(names) if name else "" for name in node.input)
+        alone.attribute.extend(node.attribute)
+        kinds = tuple(onnx.helper.np_dtype_to_tensor_dtype(value.dtype) for value in inputs)
+        session = _session(alone.SerializeToString(deterministic=True), kinds, self.opset)
+        if session is None:
+            return None
         try:
-            session = runtime.open_session(single, optimize=False)
-            return runtime.run(session, None, feed)[0]
+            return runtime.run(session, None, {f"x{i}": v for i, v in enumerate(inputs)})[0]
         except InputError:
             return None
+
+    def _is_small(self, name: str) -> bool:
+        """Whether a tensor of known value is no larger than shapes are; it is not looked at."""
+        shape = self.facts.static_shape(name)
+        return shape is not None and math.prod(shape) * _LARGEST_ITEM_BYTES <= SHAPE_LIKE_BYTES
+
+    def _may_learn_shapes(self, node: onnx.NodeProto) -> bool:
+        """Whether an input is known better than ONNX's own inference knew it, or a rank is open."""
+        if all(self.facts.static_shape(name) is not None for name in node.output if name):
+            return False
+        return any(name in self.learnt for name in node.input) or any(
+            self.facts.shape(name) is None for name in node.output if name
+        )
 
     def _infer(self, node: onnx.NodeProto) -> None:
         """Shape inference for one node, with all values known by now."""
@@ -247,7 +290,7 @@ class _Prover:
         data = {
             name: onnx.numpy_helper.from_array(self.facts.values[name])
             for name in names
-            if name in self.facts.values and self.facts.values[name].nbytes <= SHAPE_LIKE_BYTES
+            if name in self.facts.values and self._is_small(name)
         }
         try:
             schema = onnx.defs.get_schema(node.op_type, self.opset)
@@ -258,11 +301,38 @@ class _Prover:
                 data,
                 opset_imports=self.opsets,
             )
-        except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, KeyError):
+        except (
+            onnx.defs.SchemaError,
+            onnx.shape_inference.InferenceError,
+            onnx.checker.ValidationError,
+            KeyError,
+            RuntimeError,
+        ):
             return
         for name, kind in types.items():
             if _is_more_specific(kind, self.facts.types.get(name)):
                 self.facts.types[name] = kind
+                self.learnt.add(name)
+
+
+@lru_cache(maxsize=1024)
+def _session(node: bytes, kinds: tuple[int, ...], opset: int) -> ort.InferenceSession | None:
+    """A session for one node on inputs of any shape; None where ONNX Runtime has none.
+
+    Models repeat the same few nodes on other values, and a session takes longer to open than to
+    run.
+    """
+    value = onnx.helper.make_empty_tensor_value_info
+    inputs = [
+        onnx.helper.make_tensor_value_info(f"x{i}", kind, None) for i, kind in enumerate(kinds)
+    ]
+    graph = onnx.helper.make_graph([onnx.NodeProto.FromString(node)], "one", inputs, [value("y")])
+    imports = [onnx.helper.make_opsetid("", opset)]
+    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
+    try:
+        return runtime.open_session(model, optimize=False, frugal=True)
+    except InputError:
+        return None
 
 
 def _is_more_specific(kind: onnx.TypeProto, than: onnx.TypeProto | None) -> bool:

@@ -7,7 +7,8 @@ taken from the original model on the way back, so an unedited graph gives back t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import onnx
@@ -18,9 +19,13 @@ from onnx_graphsurgeon.ir.tensor import LazyValues, SparseValues
 from onnx_graphsurgeon.logger import G_LOGGER
 from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
+from autogo_onnx import tensor_data
 from autogo_onnx.errors import InputError
 from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS, PLAIN_TYPES, copy_fields
 from autogo_onnx.liveness import captured, is_op
+from autogo_onnx.messages import is_large, refers_to_files
+from autogo_onnx.scratch import put_aside
+from autogo_onnx.tensor_data import LARGE_BYTES, header
 
 G_LOGGER.severity = G_LOGGER.CRITICAL  # its warnings go to stdout, which carries our result
 
@@ -35,6 +40,17 @@ _HELD_ATTRIBUTES = frozenset(
         onnx.AttributeProto.TENSOR,
     }
 )
+
+
+class Node(gs.Node):  # type: ignore[misc]  # graph-surgeon ships no types
+    """A node that equals itself alone.
+
+    graph-surgeon compares nodes by what they hold, whenever one is cut off from a tensor with other
+    readers: that takes time quadratic in the readers, and one of two equal nodes for the other.
+    """
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 class DefaultedInput(gs.Variable):  # type: ignore[misc]  # graph-surgeon ships no types
@@ -54,6 +70,8 @@ class DefaultedInput(gs.Variable):  # type: ignore[misc]  # graph-surgeon ships 
 
 def from_model(model: onnx.ModelProto) -> gs.Graph:
     """The model's main graph for editing. Weights are shared with the model, not copied.
+
+    Weights that the model only refers to stay in their files; new ones join them, see `settle`.
 
     An initializer that is also listed as an input becomes a `DefaultedInput` among
     `graph.inputs`, unless the model's IR version is so old that listing was compulsory.
@@ -93,8 +111,10 @@ def _imported(model: onnx.ModelProto) -> gs.Graph:
         if info.name not in tensors:
             tensors[info.name] = OnnxImporter.import_tensor(info)
     nodes = [OnnxImporter.import_node(n, {}, tensors, opset, domains) for n in model.graph.node]
+    for node in nodes:
+        node.__class__ = Node
     inputs = [tensors[info.name] for info in model.graph.input]
-    return gs.Graph(
+    graph = gs.Graph(
         nodes=nodes,
         inputs=[t for t in inputs if not isinstance(t, gs.Constant)],
         outputs=[tensors[info.name] for info in model.graph.output],
@@ -103,6 +123,8 @@ def _imported(model: onnx.ModelProto) -> gs.Graph:
         import_domains=domains,
         ir_version=model.ir_version,
     )
+    graph.weights_in_files = refers_to_files(model)
+    return graph
 
 
 def to_model(graph: gs.Graph, like: onnx.ModelProto) -> onnx.ModelProto:
@@ -112,6 +134,7 @@ def to_model(graph: gs.Graph, like: onnx.ModelProto) -> onnx.ModelProto:
         graph: made by `from_model(like)` and edited since; its nodes are in topological order.
         like: the model the graph was made from.
     """
+    settle(graph)
     model = onnx.ModelProto()
     copy_fields(like, model, without=("graph",))
     copy_fields(
@@ -130,6 +153,8 @@ def to_model(graph: gs.Graph, like: onnx.ModelProto) -> onnx.ModelProto:
 
 def is_constant(tensor: gs.Tensor) -> bool:
     """Whether the value is fixed in the file: an initializer or the output of a Constant node."""
+    if isinstance(tensor, gs.Constant):
+        return isinstance(tensor._values, np.ndarray) or _is_plain(tensor._values)
     return constant_value(tensor) is not None
 
 
@@ -152,11 +177,15 @@ def constant_value(tensor: gs.Tensor) -> np.ndarray | None:
     return None
 
 
-def draft(graph: gs.Graph) -> onnx.ModelProto:
+def draft(graph: gs.Graph) -> tuple[onnx.ModelProto, dict[str, Callable[[], np.ndarray]]]:
     """The graph as a bare model, fit for proving facts about it but not for keeping.
 
     Nodes with subgraphs are left out, so that their outputs are simply unknown.
+
+    Returns:
+        The model, and makers of the values of its large initializers, which it only names.
     """
+    settle(graph)
     model = onnx.ModelProto(ir_version=graph.ir_version, opset_import=graph.import_domains)
     for node in graph.nodes:
         if not any(True for _ in node.subgraphs()):
@@ -164,12 +193,28 @@ def draft(graph: gs.Graph) -> onnx.ModelProto:
     for tensor in graph.inputs:
         if isinstance(tensor, gs.Variable) and tensor.type == "tensor_type":
             model.graph.input.append(OnnxExporter.export_value_info_proto(tensor, False))
-    constants = {
-        t.name: t for node in graph.nodes for t in node.inputs if isinstance(t, gs.Constant)
-    }
-    model.graph.initializer.extend(_tensor(constant) for constant in constants.values())
+    weights: dict[str, Callable[[], np.ndarray]] = {}
+    for constant in _constants(graph).values():
+        proto = _outline(constant)
+        model.graph.initializer.append(proto)
+        if is_constant(constant):
+            weights[constant.name] = partial(_plain_array, constant)
     model.graph.output.extend(onnx.ValueInfoProto(name=t.name) for t in graph.outputs)
-    return model
+    return model, weights
+
+
+def settle(graph: gs.Graph) -> None:
+    """Move new weights out of memory, where those of the model stay in their files too.
+
+    Raises:
+        InputError: there is no room for them.
+    """
+    if not getattr(graph, "weights_in_files", False):
+        return
+    for constant in _constants(graph).values():
+        values = constant._values
+        if isinstance(values, np.ndarray) and values.nbytes >= LARGE_BYTES:
+            constant._values = LazyValues(put_aside(constant.name, values))
 
 
 def to_text(model: onnx.ModelProto) -> str:
@@ -192,12 +237,44 @@ def _array(constant: gs.Constant) -> np.ndarray | None:
     values = constant._values
     if isinstance(values, np.ndarray):
         return values
-    # A type NumPy lacks is left as ONNX's number; touching the values would convert them.
+    if not _is_plain(values):
+        return None
+    array: np.ndarray | None = getattr(values, "array", None)
+    if array is None:
+        array = tensor_data.value(values.tensor)
+        if not isinstance(array, np.memmap):
+            values.array = array  # each look into the message would copy
+    return array
+
+
+def _plain_array(constant: gs.Constant) -> np.ndarray:
+    array = _array(constant)
+    assert array is not None, f"{constant.name} is of no type that NumPy has"
+    return array
+
+
+def _is_plain(values: LazyValues) -> bool:
+    """Whether NumPy can hold the values; touching others would convert them."""
     if isinstance(values, SparseValues) or not isinstance(values.dtype, np.dtype):
-        return None
-    if values.dtype.kind not in "biuf" or values.tensor.data_type not in PLAIN_TYPES:
-        return None
-    return onnx.numpy_helper.to_array(values.tensor)
+        return False
+    return values.dtype.kind in "biuf" and values.tensor.data_type in PLAIN_TYPES
+
+
+def _constants(graph: gs.Graph) -> dict[str, gs.Constant]:
+    """The constants that nodes read, by name."""
+    return {t.name: t for node in graph.nodes for t in node.inputs if isinstance(t, gs.Constant)}
+
+
+def _outline(constant: gs.Constant) -> onnx.TensorProto:
+    """The constant as a message, a large one without its values."""
+    values = constant._values
+    if isinstance(values, LazyValues):
+        tensor: onnx.TensorProto = values.tensor
+        return header(tensor) if is_large(tensor) else tensor
+    if values.nbytes < LARGE_BYTES:
+        return _tensor(constant)
+    kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+    return onnx.TensorProto(name=constant.name, data_type=kind, dims=values.shape)
 
 
 def _node(node: gs.Node, original: onnx.NodeProto | None) -> onnx.NodeProto:
@@ -236,7 +313,7 @@ def _attribute(name: str, value: object, before: onnx.AttributeProto | None) -> 
 
 def _initializers(graph: gs.Graph, like: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Constants that something reads and defaults of inputs: those of `like` first, in order."""
-    used = {t.name: t for node in graph.nodes for t in node.inputs if isinstance(t, gs.Constant)}
+    used = _constants(graph)
     used.update({t.name: t for t in graph.outputs if isinstance(t, gs.Constant)})
     kept = {t.name for t in graph.inputs} | captured(graph)
     kept.update(
@@ -268,7 +345,9 @@ def _declare(graph: gs.Graph, like: onnx.ModelProto, model: onnx.ModelProto) -> 
     listed = set()
     for info in like.graph.input:
         if info.name in open_inputs or (
-            info.name in initializers and like.ir_version < IR_WITH_DEFAULTED_INPUTS
+            info.name in initializers
+            and like.ir_version < IR_WITH_DEFAULTED_INPUTS
+            and _declares(info, initializers[info.name])
         ):
             model.graph.input.append(info)
             listed.add(info.name)
@@ -281,3 +360,10 @@ def _declare(graph: gs.Graph, like: onnx.ModelProto, model: onnx.ModelProto) -> 
     model.graph.output.extend(like.graph.output)
     made = {t.name for node in graph.nodes for t in node.outputs} | set(initializers)
     model.graph.value_info.extend(info for info in like.graph.value_info if info.name in made)
+
+
+def _declares(info: onnx.ValueInfoProto, tensor: onnx.TensorProto) -> bool:
+    """Whether a declaration is that of an initializer, which a rewrite may have reshaped."""
+    kind = info.type.tensor_type
+    dims = [dim.dim_value for dim in kind.shape.dim]
+    return kind.elem_type == tensor.data_type and dims == list(tensor.dims)

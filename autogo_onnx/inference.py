@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from typing import Any
 
 import onnx
 import onnx.checker
 import onnx.shape_inference
+
+from autogo_onnx.messages import copy_fields as copy_fields
+from autogo_onnx.tensor_data import PLAIN_TYPES as PLAIN_TYPES
 
 IR_WITH_DEFAULTED_INPUTS = 4
 """Before, every initializer had to be listed as an input, and could not be overridden."""
 
 # Larger tensors are weights; shape inference never reads their values.
 SHAPE_LIKE_BYTES = 8192
-
-PLAIN_TYPES = frozenset(
-    {
-        onnx.TensorProto.BOOL,
-        onnx.TensorProto.INT8,
-        onnx.TensorProto.INT16,
-        onnx.TensorProto.INT32,
-        onnx.TensorProto.INT64,
-        onnx.TensorProto.UINT8,
-        onnx.TensorProto.UINT16,
-        onnx.TensorProto.UINT32,
-        onnx.TensorProto.UINT64,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.DOUBLE,
-    }
-)
-"""Element types that NumPy has too; values of other types are never looked at."""
 
 
 def infer(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -47,19 +30,6 @@ def infer(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
         return inputs
     return [*inputs, *result.graph.value_info, *result.graph.output]
-
-
-def copy_fields(source: Any, target: Any, *, without: Collection[str]) -> None:
-    """Copy the fields of one protobuf message to an empty one, but for some."""
-    for descriptor, value in source.ListFields():
-        if descriptor.name in without:
-            continue
-        if descriptor.is_repeated:
-            getattr(target, descriptor.name).extend(value)
-        elif descriptor.message_type is not None:
-            getattr(target, descriptor.name).CopyFrom(value)
-        else:
-            setattr(target, descriptor.name, value)
 
 
 def forget_shapes(graph: onnx.GraphProto) -> None:

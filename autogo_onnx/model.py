@@ -1,9 +1,9 @@
-"""An ONNX model as a file and as a value: load, check, save, fix and infer shapes."""
+"""An ONNX model as a file and as a value: load, check, fix and infer shapes."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import google.protobuf.message
@@ -11,20 +11,29 @@ import onnx
 import onnx.checker
 import onnx.external_data_helper
 
+from autogo_onnx import tensor_data, untrusted
 from autogo_onnx.errors import InputError
 from autogo_onnx.facts import prove
-from autogo_onnx.inference import copy_fields, forget_shapes
+from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS, forget_shapes
+from autogo_onnx.messages import external_tensors, is_large, lightened, stored_bytes
+from autogo_onnx.saving import has_external_data as has_external_data
+from autogo_onnx.saving import needs_external_data as needs_external_data
+from autogo_onnx.saving import save as save
+from autogo_onnx.scratch import moved_aside
+from autogo_onnx.tensor_data import Place, byte_size
 
-# A protobuf message cannot exceed 2 GiB; the graph itself needs some room beside the weights.
-_LARGEST_FILE_BYTES = 2**31 - 2**24
-_EXTERNAL_FROM_BYTES = 1024
+_IN_MEMORY_BYTES = 2**29
+"""External data up to this size is read; that of larger models stays in its files."""
+_IN_MESSAGE_BYTES = 2**30
 
 
 def load(path: Path) -> onnx.ModelProto:
     """Read and check a model, external data included.
 
     External data is read only from the folder of the model (symbolic links resolved), and its
-    size is checked against the file before anything is allocated.
+    size is checked against the file before anything is allocated. Where it is larger than 512 MB
+    the large initializers are not read: they refer to the file, see `tensor_data`. So do those of
+    a file without external data above 1 GB, to a copy of it.
 
     Raises:
         InputError: missing, not ONNX, truncated, invalid, or external data missing or elsewhere.
@@ -38,67 +47,50 @@ def load(path: Path) -> onnx.ModelProto:
         raise InputError(f"{path}: not an ONNX file, or truncated") from None
     if not model.HasField("graph") or not model.opset_import:
         raise InputError(f"{path}: not an ONNX file, or truncated (no graph or no opset)")
-    external = [t for t in _tensors(model) if onnx.external_data_helper.uses_external_data(t)]
-    for tensor in external:
-        _check_external(tensor, path.parent)
+    places = [(tensor, _found(tensor, path.parent)) for tensor in external_tensors(model)]
+    if not places:
+        check(model, str(path))
+        return _spread_out(model)
+    untrusted.check(model)
     try:
-        if external:
-            onnx.checker.check_model(str(path))
-            onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
-        else:
-            onnx.checker.check_model(model)
+        onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError, OSError) as error:
-        raise InputError(f"{path}: invalid model: {_first_line(error)}") from None
+        raise _invalid(str(path), error) from None
+    is_big = sum(where.length for _, where in places) > _IN_MEMORY_BYTES
+    heavy = {id(tensor): tensor for tensor in (_heavy(model) if is_big else ())}
+    for tensor, where in places:
+        tensor_data.refer(tensor, where)
+        if id(tensor) not in heavy:
+            tensor_data.take_in(tensor)
     return model
 
 
-def has_external_data(path: Path) -> bool:
-    """Whether the file keeps some of its tensors in other files."""
-    model = onnx.load(path, load_external_data=False)
-    return any(onnx.external_data_helper.uses_external_data(t) for t in _tensors(model))
+def check(model: onnx.ModelProto, name: str = "") -> None:
+    """Refuse a model that ONNX's checker objects to; weights are neither copied nor read.
+
+    Args:
+        model: of any size.
+        name: for the message.
+
+    Raises:
+        InputError: it is invalid.
+    """
+    untrusted.check(model)
+
+    def empty(tensor: onnx.TensorProto) -> onnx.TensorProto:
+        return onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0])
+
+    try:
+        for tensor in model.graph.initializer:
+            _check_size(tensor)
+        onnx.checker.check_model(lightened(model, empty))
+    except (onnx.checker.ValidationError, google.protobuf.message.EncodeError, ValueError) as error:
+        raise _invalid(name, error) from None
 
 
 def has_unread_data(model: onnx.ModelProto) -> bool:
     """Whether a model in memory leaves values of tensors in other files."""
-    return any(onnx.external_data_helper.uses_external_data(t) for t in _tensors(model))
-
-
-def needs_external_data(model: onnx.ModelProto) -> bool:
-    """Whether the model is too large for one file (2 GiB)."""
-    return sum(_byte_size(tensor) for tensor in _tensors(model)) > _LARGEST_FILE_BYTES
-
-
-def save(model: onnx.ModelProto, path: Path, *, external_data: bool = False) -> None:
-    """Write the model in one step: either the whole file appears or nothing changes.
-
-    Args:
-        model: what to write; it is not changed.
-        path: the file; with external data, `<path>.data` is written beside it first.
-        external_data: keep the weights in a file of their own (forced above 2 GiB).
-
-    Raises:
-        InputError: the folder does not exist or cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    data = path.with_name(path.name + ".data")
-    temporary_data = path.with_name(f".{data.name}.{os.getpid()}.tmp")
-    try:
-        if external_data or needs_external_data(model):
-            model = _moved_out(model, temporary_data, data.name)
-        with temporary.open("xb") as file:
-            file.write(model.SerializeToString(deterministic=True))
-            file.flush()
-            os.fsync(file.fileno())
-        if temporary_data.exists():
-            temporary_data.replace(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        for leftover in (temporary, temporary_data):
-            if leftover.exists():
-                leftover.unlink()
+    return any(True for _ in external_tensors(model))
 
 
 def fix_inputs(
@@ -145,7 +137,9 @@ def tensor_shapes(
     Returns:
         Shapes by tensor name: inputs, initializers, and everything inference could derive.
     """
-    facts = prove(fix_inputs(model, input_shapes or {}))
+    light = lightened(model, tensor_data.header)
+    weights = {t.name: partial(tensor_data.value, t) for t in model.graph.initializer}
+    facts = prove(fix_inputs(light, input_shapes or {}), weights)
     shapes = {name: facts.static_shape(name) for name in facts.types}
     return {name: shape for name, shape in shapes.items() if shape is not None}
 
@@ -170,74 +164,66 @@ def _fix(model: onnx.ModelProto, input_shapes: Mapping[str, Sequence[int]]) -> N
             dim.dim_value = size
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """All tensors stored in the model: initializers and attributes, subgraphs included."""
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
+def _spread_out(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A large model with its weights in a file, which is mapped where they are needed."""
+    if stored_bytes(model) <= _IN_MESSAGE_BYTES:
+        return model
+    heavy = {tensor.name for tensor in _heavy(model)}
+    try:
+        return lightened(model, lambda t: moved_aside(t) if t.name in heavy else t)
+    except InputError:
+        return model  # There is no room on the disk; there may be enough memory.
 
 
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _node_tensors(node)
+def _heavy(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """The initializers that are worth leaving in their files, and that nobody may override."""
+    overridable: set[str] = set()
+    if model.ir_version >= IR_WITH_DEFAULTED_INPUTS:
+        overridable = {info.name for info in model.graph.input}
+    return [t for t in model.graph.initializer if is_large(t) and t.name not in overridable]
 
 
-def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            yield from _graph_tensors(graph)
+def _found(tensor: onnx.TensorProto, folder: Path) -> Place:
+    """Where the external data is; refused outside the folder, missing, or shorter than it must be.
 
-
-def _check_external(tensor: onnx.TensorProto, folder: Path) -> None:
-    """Refuse external data outside the folder, missing, or shorter than it is said to be."""
-    info = onnx.external_data_helper.ExternalDataInfo(tensor)
-    file = (folder / info.location).resolve()
-    where = f"external data {info.location!r} of tensor {tensor.name!r}"
-    if not info.location or not file.is_relative_to(folder.resolve()):
+    The length need not be given; it follows from the shape. So does the offset: it is 0.
+    """
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    file = (folder / location).resolve()
+    where = f"external data {location!r} of tensor {tensor.name!r}"
+    if not location or not file.is_relative_to(folder.resolve()):
         raise InputError(f"{where} lies outside the folder of the model")
     if not file.is_file():
         raise InputError(f"{where} is missing; expected {file}")
-    end = (info.offset or 0) + (info.length or 0)
-    if end > file.stat().st_size:
-        raise InputError(f"{where} is truncated: {end} bytes needed, {file.stat().st_size} there")
+    needed = byte_size(tensor)
+    try:
+        offset, length = int(entries.get("offset") or 0), int(entries.get("length") or needed)
+    except ValueError:
+        raise InputError(f"{where} has an offset or length that is no number") from None
+    if offset < 0 or length < 0 or needed < 0 or length != needed:
+        raise InputError(f"{where} is {length} bytes at {offset}, not the {needed} of its shape")
+    if offset + length > file.stat().st_size:
+        size = file.stat().st_size
+        raise InputError(f"{where} is truncated: {offset + length} bytes needed, {size} there")
+    return Place(file, offset, length, tensor_data.stamp(file))
 
 
-def _moved_out(model: onnx.ModelProto, data: Path, location: str) -> onnx.ModelProto:
-    """A copy of the model whose larger initializers lie in the file `data`, named `location`."""
-    moved = onnx.ModelProto()
-    copy_fields(model, moved, without=("graph",))
-    copy_fields(model.graph, moved.graph, without=("initializer",))
-    with data.open("xb") as file:
-        for tensor in model.graph.initializer:
-            stored = moved.graph.initializer.add()
-            if tensor.data_type == onnx.TensorProto.STRING or (
-                _byte_size(tensor) < _EXTERNAL_FROM_BYTES
-            ):
-                stored.CopyFrom(tensor)
-                continue
-            raw = tensor.raw_data or onnx.numpy_helper.to_array(tensor).tobytes()
-            stored.name, stored.data_type = tensor.name, tensor.data_type
-            stored.dims.extend(tensor.dims)
-            stored.raw_data = raw
-            file.write(b"\0" * (-file.tell() % 64))
-            onnx.external_data_helper.set_external_data(
-                stored, location, offset=file.tell(), length=len(raw)
+def _check_size(tensor: onnx.TensorProto) -> None:
+    """The checker does not compare the values with the shape."""
+    if tensor_data.place(tensor) is not None:
+        return
+    wanted = byte_size(tensor)
+    if tensor.HasField("raw_data"):
+        if len(tensor.raw_data) != wanted:
+            raise ValueError(
+                f"tensor {tensor.name!r} has {len(tensor.raw_data)} bytes, not {wanted}"
             )
-            stored.ClearField("raw_data")
-            file.write(raw)
-    return moved
+    elif tensor.ByteSize() * 16 < wanted:  # a value is a byte at least; a complex number has two
+        raise ValueError(f"tensor {tensor.name!r} has not the {wanted} bytes of its shape")
 
 
-def _byte_size(tensor: onnx.TensorProto) -> int:
-    return len(tensor.raw_data) if tensor.HasField("raw_data") else int(tensor.ByteSize())
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+def _invalid(name: str, error: Exception) -> InputError:
+    lines = (line.strip() for line in str(error).splitlines())
+    prefix = f"{name}: " if name else ""
+    return InputError(f"{prefix}invalid model: {next(filter(None, lines), repr(error))}")

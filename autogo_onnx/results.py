@@ -79,12 +79,13 @@ def write(report: Report, places: Places, *, like: Path) -> None:
     """
     external = model_file.has_external_data(like)
     if places.model is not None:
-        model_file.save(report.model, places.model, external_data=external)
+        model_file.save(report.model, places.model, external_data=external, source=like)
     if places.prices is not None and report.latency_table is not None:
         report.latency_table.write(places.prices)
     if places.pareto is not None:
         for point in report.pareto:
-            model_file.save(point.model, places.pareto / point.file, external_data=external)
+            file = places.pareto / point.file
+            model_file.save(point.model, file, external_data=external, source=like)
         write_text(places.pareto / "front.csv", front_csv(report))
     if places.report is not None:
         write_text(places.report, _FORMATS[places.report.suffix](report))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -7,9 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
+from autogo_onnx import model as model_file
+from autogo_onnx import runtime, tensor_data
 from autogo_onnx.errors import InputError
 from autogo_onnx.graph import from_text
 from autogo_onnx.model import (
+    check,
     fix_inputs,
     has_external_data,
     infer_shapes,
@@ -146,6 +150,193 @@ def test_a_link_out_of_the_folder_is_refused(model: onnx.ModelProto, tmp_path: P
     (folder / "m.onnx.data").symlink_to(tmp_path / "m.onnx.data")
     with pytest.raises(InputError, match="outside"):
         load(folder / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ({"length": "100"}, "not the 16384"),
+        ({"length": "-1"}, "not the 16384"),
+        ({"offset": "-4"}, "at -4"),
+        ({"offset": "four"}, "no number"),
+        ({"offset": "4"}, "truncated"),
+        ({}, None),
+        ({"offset": "0"}, None),
+        ({"length": "16384", "checksum": "0"}, None),
+    ],
+)
+def test_places_of_external_data_need_not_be_complete_but_right(
+    entries: dict[str, str], problem: str | None, model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    tensor = model.graph.initializer[0]
+    (tmp_path / "w").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": "w", **entries}.items():
+        tensor.external_data.add(key=key, value=value)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    if problem is not None:
+        with pytest.raises(InputError, match=problem):
+            load(tmp_path / "m.onnx")
+        return
+    tensor = load(tmp_path / "m.onnx").graph.initializer[0]
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), np.arange(4096))
+    assert not tensor.external_data
+
+
+def test_the_checker_is_asked_without_the_weights(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].raw_data += b"\0" * 2**18
+    with pytest.raises(InputError, match="'big' has 278528 bytes, not 16384"):
+        check(model)
+    model.graph.initializer[0].dims[0] = 4096 + 2**16
+    check(model)
+    model.graph.initializer[0].ClearField("raw_data")
+    with pytest.raises(InputError, match="'big' has not the 278528 bytes"):
+        check(model)
+    model.graph.initializer[0].float_data.extend([1.0] * (4096 + 2**16))
+    check(model)
+    model.graph.node[0].input[0] = "nowhere"
+    with pytest.raises(InputError, match="nowhere"):
+        check(model)
+
+
+def test_a_model_with_external_data_is_rewritten_in_place(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+    save(model, path, external_data=True)
+    loaded = load(path)
+    loaded.graph.initializer[0].raw_data = np.ones(4096, np.float32).tobytes()
+    save(loaded, path, external_data=True, source=path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"]
+    assert load(path).graph.initializer[0].raw_data == loaded.graph.initializer[0].raw_data
+
+
+def test_data_files_of_other_models_are_not_replaced(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    save(model, tmp_path / "b.onnx", external_data=True)
+    (tmp_path / "b.onnx").rename(tmp_path / "a.onnx")  # it reads b.onnx.data
+    before = load(tmp_path / "a.onnx")
+    model.graph.initializer[0].raw_data = b"\0" * 4 * 4096
+    for _ in range(2):
+        save(model, tmp_path / "b.onnx", external_data=True, source=tmp_path / "a.onnx")
+        names = ["a.onnx", "b.onnx", "b.onnx.2.data", "b.onnx.data"]
+        assert sorted(p.name for p in tmp_path.iterdir()) == names
+        assert load(tmp_path / "a.onnx") == before
+        assert load(tmp_path / "b.onnx") == model
+    with pytest.raises(InputError, match="holds the weights of"):
+        save(model, tmp_path / "b.onnx.data", source=tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("failing", ["m.onnx.data", "m.onnx"])
+def test_an_old_model_keeps_its_data_when_writing_fails(
+    failing: str, model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.onnx"
+    save(model, path, external_data=True)
+    old = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    replace = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if target.name == failing and self.suffix == ".tmp":
+            raise OSError(5, "Input/output error")
+        return replace(self, target)
+
+    model.graph.initializer[0].raw_data = b"\0" * 4 * 4096
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(InputError, match="Input/output error"):
+        save(model, path, external_data=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == old
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model in three files whose weights are left unread, two of them the same."""
+    monkeypatch.setattr(model_file, "_IN_MEMORY_BYTES", 2**10)
+    made = from_text("""g (float[N,256] x) => (float[?,?] y) {
+      a = MatMul(x, w0)
+      b = MatMul(a, w1)
+      c = MatMul(b, w2)
+      y = Reshape(c, shape)
+    }""")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    first = np.random.default_rng(0).standard_normal((2, 256, 256)).astype(np.float32) / 16
+    (folder / "one").write_bytes(b"\0" * 5 + first.tobytes())
+    (folder / "shape").write_bytes(np.array([-1, 128]).tobytes())
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64)
+    size = first[0].nbytes
+    for name, kind, dims, location, offset in (
+        ("w0", kinds[0], (256, 256), "one", 5),
+        ("w1", kinds[0], (256, 256), "one", 5 + size),
+        ("w2", kinds[0], (256, 256), "one", 5),
+        ("shape", kinds[1], (2,), "shape", 0),
+    ):
+        tensor = made.graph.initializer.add(name=name, data_type=kind, dims=dims)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", location), ("offset", str(offset))):
+            tensor.external_data.add(key=key, value=value)
+    (folder / "m.onnx").write_bytes(made.SerializeToString())
+    return folder / "m.onnx"
+
+
+def test_large_models_refer_to_their_weights(on_disk: Path, tmp_path: Path) -> None:
+    model = load(on_disk)
+    assert model.ByteSize() < 2000
+    assert tensor_shapes(model, {"x": (4, 256)})["y"] == (8, 128)
+    feed = {"x": np.random.default_rng(1).standard_normal((4, 256)).astype(np.float32)}
+    first = np.fromfile(on_disk.with_name("one"), np.float32, 2 * 256 * 256, offset=5)
+    w0, w1 = first.reshape(2, 256, 256)
+    expected = (feed["x"] @ w0 @ w1 @ w0).reshape(-1, 128)
+    for optimize in (True, False):
+        session = runtime.open_session(model, optimize=optimize)
+        np.testing.assert_allclose(runtime.run(session, None, feed)[0], expected, atol=1e-5)
+    out = tmp_path / "out" / "m.onnx"
+    out.parent.mkdir()
+    save(model, out, external_data=True)
+    save(model, tmp_path / "whole.onnx")
+    shutil.rmtree(on_disk.parent)
+    assert load(tmp_path / "whole.onnx").graph.node == model.graph.node
+    assert not has_external_data(tmp_path / "whole.onnx")
+    assert (tmp_path / "out" / "m.onnx.data").stat().st_size == 2 * 256 * 256 * 4
+    written = onnx.load(out, load_external_data=False)
+    assert {e.value for t in written.graph.initializer for e in t.external_data[:1]} == {
+        "m.onnx.data"
+    }
+    np.testing.assert_array_equal(
+        runtime.run(runtime.open_session(out), None, feed)[0],
+        runtime.run(runtime.open_session(load(out)), None, feed)[0],
+    )
+
+
+def test_the_weights_of_a_large_message_are_put_aside(
+    model: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.arange(2**15, dtype=np.float32)
+    wide = from_text("g (float[32768] x) => (float[32768] y) { y = Add(x, big) }")
+    wide.graph.initializer.append(onnx.numpy_helper.from_array(values, "big"))
+    save(wide, tmp_path / "m.onnx")
+    monkeypatch.setattr(model_file, "_IN_MESSAGE_BYTES", 2**10)
+    loaded = load(tmp_path / "m.onnx")
+    assert loaded.ByteSize() < 1000
+    np.testing.assert_array_equal(tensor_data.value(loaded.graph.initializer[0]), values)
+    save(loaded, tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
+
+
+def test_weights_that_were_changed_meanwhile_are_refused(on_disk: Path, tmp_path: Path) -> None:
+    model = load(on_disk)
+    data = on_disk.with_name("one")
+    content = data.read_bytes()
+    data.unlink()
+    data.write_bytes(content[::-1])
+    with pytest.raises(InputError, match=r"one: was changed"):
+        runtime.open_session(model)
+    data.unlink()
+    with pytest.raises(InputError, match="one"):
+        save(model, tmp_path / "m.onnx")
+    assert not list(tmp_path.glob("*m.onnx*"))
 
 
 def test_shapes_follow_computed_reshapes() -> None:

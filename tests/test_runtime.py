@@ -36,6 +36,48 @@ def test_a_session_uses_the_cpu_alone_and_the_threads_it_is_given() -> None:
     assert session.get_session_options().inter_op_num_threads == 1
 
 
+LENT = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[N,256] x, bool choice, float[256,256] listed) => (float[N,256] y, float[256,256] shown)
+{
+  wide = Cast <to = 1> (half)
+  a = MatMul(x, wide)
+  b = If (choice) <
+    then_branch = t () => (float[N,256] p) { p = MatMul(a, caught) },
+    else_branch = e () => (float[N,256] q) { q = MatMul(a, listed) }
+  >
+  y = Add(b, typed)
+}
+"""
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("choice", [True, False])
+def test_large_weights_are_handed_over_wherever_they_are_read(optimize: bool, choice: bool) -> None:
+    model = onnx.parser.parse_model(LENT)
+    rng = np.random.default_rng(0)
+    for name, kind in (
+        ("half", np.float16),
+        ("caught", np.float32),
+        ("listed", np.float32),
+        ("shown", np.float32),
+        ("unread", np.float32),
+        ("unread_bytes", np.uint8),
+    ):
+        values = rng.standard_normal((256, 256)) / 16
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values.astype(kind), name))
+    model.graph.initializer.append(
+        onnx.helper.make_tensor("typed", 1, (1, 256), rng.standard_normal(256))
+    )
+    feed = {"x": rng.standard_normal((2, 256), np.float32), "choice": np.array(choice)}
+    plain = runtime.open_session(model.SerializeToString(), optimize=optimize)
+    lent = runtime.open_session(model, optimize=optimize)
+    for expected, got in zip(
+        runtime.run(plain, None, feed), runtime.run(lent, None, feed), strict=True
+    ):
+        np.testing.assert_array_equal(expected, got)
+
+
 def test_a_refused_model_is_one_line(tmp_path: Path) -> None:
     foreign = parse(DOUBLE)
     foreign.graph.node[0].op_type = "NoSuchOperator"

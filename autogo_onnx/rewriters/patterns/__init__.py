@@ -1,0 +1,1 @@
+"""What several rules recognize and write: layers, affine maps, upsampling, clamps, layouts."""

@@ -19,7 +19,7 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from autogo_onnx.graph import DefaultedInput
 from autogo_onnx.liveness import is_op
-from autogo_onnx.rewriters.reading import redirect_readers
+from autogo_onnx.rewriters.patterns.reading import redirect_readers
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
 from autogo_onnx.rewriters.view import View
 

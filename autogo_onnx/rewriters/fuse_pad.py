@@ -17,7 +17,7 @@ import onnx_graphsurgeon as gs
 
 from autogo_onnx.graph import constant_value
 from autogo_onnx.liveness import disconnect, is_op
-from autogo_onnx.rewriters.reading import is_given, producer, setting
+from autogo_onnx.rewriters.patterns.reading import is_given, producer, setting
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
 from autogo_onnx.rewriters.view import View
 

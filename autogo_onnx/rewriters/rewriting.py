@@ -11,15 +11,18 @@ import onnx_graphsurgeon as gs
 
 from autogo_onnx.errors import InputError, PromiseError
 from autogo_onnx.graph import from_model, to_model
+from autogo_onnx.messages import stored_bytes
 from autogo_onnx.rewriters.left_alone import left_alone
-from autogo_onnx.rewriters.promise import Witness
 from autogo_onnx.rewriters.rule import Rule, Skip
 from autogo_onnx.rewriters.rules import RULES
 from autogo_onnx.rewriters.sweep import to_fixed_point
 from autogo_onnx.rewriters.trial import Judge, Verdict, always
+from autogo_onnx.rewriters.verification.promise import Witness
 from autogo_onnx.rewriters.view import View
 
+# Folding constants is not worth a larger file; a rule that was seen to pay may be worth some.
 _MOST_GROWTH_BYTES = 2**20
+_MOST_GROWTH_ON_TRIAL = 0.25
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,18 @@ class Rewritten:
         model: the new model; the very one that was given where nothing could be done.
         applied: the rules that changed something, in the order in which they first ran.
         skips: what was left alone, and why.
+        remark: why nothing was compared in float64; empty where it was.
     """
 
     model: onnx.ModelProto
     applied: tuple[Applied, ...]
     skips: tuple[Skip, ...]
+    remark: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
         """How often each rule was applied."""
-        totals = dict.fromkeys((entry.rule for entry in self.applied), 0)
-        for entry in self.applied:
-            totals[entry.rule] += entry.count
-        return totals
+        return {entry.rule: entry.count for entry in self.applied}
 
 
 def rewrite(
@@ -87,74 +89,107 @@ def rewrite(
     Raises:
         PromiseError: the model changes its outputs by being read and written alone.
     """
-    untouched: tuple[Skip, ...] = ()
     try:
-        untouched = tuple(left_alone(from_model(model)))
+        graph = from_model(model)
+    except InputError as error:
+        return Rewritten(model, (), (_untouched(error),))
+    try:
         witness = Witness.of(model, samples, seed=seed)
     except InputError as error:
-        whole = Skip((), f"the model is left exactly as it is: {error}")
-        return Rewritten(model, (), (whole, *untouched))
+        return Rewritten(model, (), (_untouched(error), *left_alone(graph)))
     run = _Run(model, witness, [rule for rule in rules if not rule.on_trial])
-    run.simplify()
-    for rule in rules:
-        if rule.on_trial:
-            run.attempt(rule, judge)
-    skips = _by_reason((*run.rejected, *left_alone(from_model(run.result)), *run.skips))
-    return Rewritten(run.result, tuple(run.applied), skips)
+    run.simplify(graph)
+    run.try_all([rule for rule in rules if rule.on_trial], judge)
+    untouched = left_alone(run.step.view.graph)
+    skips = _by_reason((*run.rejected, *untouched, *run.step.skips))
+    return Rewritten(run.step.model, _by_rule(run.applied), skips, witness.remark)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A model after some rules; the very same as before where nothing matched.
+
+    Attributes:
+        model: the rewritten model.
+        applied: what was done.
+        skips: what the rules refused.
+        view: of the model's graph.
+    """
+
+    model: onnx.ModelProto
+    applied: tuple[Applied, ...]
+    skips: tuple[Skip, ...]
+    view: View
 
 
 class _Run:
     """One model on its way: what was applied so far, and what was not."""
 
     def __init__(self, model: onnx.ModelProto, witness: Witness, rules: list[Rule]) -> None:
-        self.original = self.result = model
+        self.original = model
         self.witness = witness
         self.rules = rules
         self.applied: list[Applied] = []
         self.rejected: list[Skip] = []
-        self.skips: tuple[Skip, ...] = ()
+        self.step: _Step
 
-    def simplify(self) -> None:
+    def simplify(self, graph: gs.Graph) -> None:
         """Run all rules that always pay, without those that break their promise."""
         while True:
-            result, applied, skips = _apply(self.original, self.rules)
-            objection = self._objection(result)
+            self.step = _apply(graph, self.original, self.rules)
+            objection = self._objection(self.step.model)
             if objection is None:
-                self.result, self.applied, self.skips = result, applied, skips
+                self.applied = list(self.step.applied)
                 return
             guilty = self._guilty()
             self.rules.remove(guilty)
-            self.rejected.append(
-                Skip((), f"it was not used, for it broke its promise: {objection}", guilty.name)
-            )
+            self._reject(guilty, f"it was not used, for it broke its promise: {objection}")
+            graph = from_model(self.original)
 
-    def attempt(self, rule: Rule, judge: Judge) -> None:
-        """Run one rule more, and keep what it does if it keeps its promise and pays."""
-        found = list(rule.find(View(from_model(self.result))))
-        if all(isinstance(f, Skip) for f in found):
-            self.rejected += [replace(f, rule=rule.name) for f in found if isinstance(f, Skip)]
-            return
-        result, applied, skips = _apply(self.result, [*self.rules, rule])
-        objection = self._objection(result)
+    def try_all(self, rules: Sequence[Rule], judge: Judge) -> None:
+        """Try rules one by one, again where what was kept since may have made them match."""
+        waiting: dict[Rule, list[Skip]] = {rule: [] for rule in rules}
+        is_settled = False
+        while not is_settled:
+            is_settled = True
+            for rule in list(waiting):
+                found = list(rule.find(self.step.view))
+                waiting[rule] = [replace(f, rule=rule.name) for f in found if isinstance(f, Skip)]
+                if len(waiting[rule]) < len(found):
+                    del waiting[rule]
+                    is_settled = not self._try(rule, judge) and is_settled
+        for skips in waiting.values():
+            self.rejected += skips
+
+    def _try(self, rule: Rule, judge: Judge) -> bool:
+        """Run one rule more; whether what it did was kept: it keeps its promise, and it pays."""
+        before = self.step.model
+        step = _apply(from_model(before), before, [*self.rules, rule])
+        growth = stored_bytes(step.model) - stored_bytes(before)
+        if growth > max(_MOST_GROWTH_BYTES, _MOST_GROWTH_ON_TRIAL * stored_bytes(before)):
+            return self._reject(rule, f"it was not used: the file would grow by {growth} bytes")
+        objection = self.witness.objection(step.model)
         if objection is not None:
-            reason = f"it was not used, for it broke its promise: {objection}"
-            self.rejected.append(Skip((), reason, rule.name))
-            return
-        verdict = judge(rule.name, self.result, result)
+            return self._reject(rule, f"it was not used, for it broke its promise: {objection}")
+        verdict = judge(rule.name, before, step.model)
         if not verdict.keep:
-            self.rejected.append(Skip((), f"it was not used: {verdict}", rule.name))
-            return
+            return self._reject(rule, f"it was not used: {verdict}")
+        self.step = step
         self.rules.append(rule)
         self.applied += [
-            Applied(a.rule, a.count, a.nodes_saved, verdict if a.rule == rule.name else None)
-            for a in applied
+            replace(entry, verdict=verdict) if entry.rule == rule.name else entry
+            for entry in step.applied
         ]
-        self.result, self.skips = result, skips
+        return True
+
+    def _reject(self, rule: Rule, reason: str) -> bool:
+        self.rejected.append(Skip((), reason, rule.name))
+        return False
 
     def _objection(self, result: onnx.ModelProto) -> str | None:
         if result is self.original:
             return None
-        growth = result.ByteSize() - self.original.ByteSize()
+        growth = stored_bytes(result) - stored_bytes(self.original)
         if growth > _MOST_GROWTH_BYTES:
             return f"the file would grow by {growth} bytes"
         return self.witness.objection(result)
@@ -164,7 +199,8 @@ class _Run:
         good, bad = 0, len(self.rules)
         while bad - good > 1:
             middle = (good + bad) // 2
-            if self._objection(_apply(self.original, self.rules[:middle])[0]) is None:
+            graph = from_model(self.original)
+            if self._objection(_apply(graph, self.original, self.rules[:middle]).model) is None:
                 good = middle
             else:
                 bad = middle
@@ -173,17 +209,31 @@ class _Run:
         return self.rules[bad - 1]
 
 
-def _apply(
-    model: onnx.ModelProto, rules: Sequence[Rule]
-) -> tuple[onnx.ModelProto, list[Applied], tuple[Skip, ...]]:
-    """The rewritten model (the very same where nothing matched), what was done, and what not."""
-    graph = from_model(model)
+def _apply(graph: gs.Graph, model: onnx.ModelProto, rules: Sequence[Rule]) -> _Step:
+    """Run rules on the graph of a model."""
     swept = to_fixed_point(graph, rules)
-    if not swept.counts:
-        return model, [], swept.skips
     names = [rule.name for rule in rules if swept.counts[rule.name]]
-    applied = [Applied(name, swept.counts[name], swept.nodes_saved[name]) for name in names]
-    return to_model(graph, model), applied, swept.skips
+    applied = tuple(Applied(name, swept.counts[name], swept.nodes_saved[name]) for name in names)
+    result = to_model(graph, model) if applied else model
+    return _Step(result, applied, swept.skips, swept.view)
+
+
+def _untouched(error: InputError) -> Skip:
+    return Skip((), f"the model is left exactly as it is: {error}")
+
+
+def _by_rule(applied: Sequence[Applied]) -> tuple[Applied, ...]:
+    """One entry per rule: what it did at once and what it could do after others."""
+    rows: dict[str, Applied] = {}
+    for entry in applied:
+        known = rows.get(entry.rule, Applied(entry.rule, 0, 0))
+        rows[entry.rule] = Applied(
+            entry.rule,
+            known.count + entry.count,
+            known.nodes_saved + entry.nodes_saved,
+            known.verdict or entry.verdict,
+        )
+    return tuple(rows.values())
 
 
 def _by_reason(skips: Sequence[Skip]) -> tuple[Skip, ...]:

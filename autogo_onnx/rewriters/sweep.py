@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import onnx_graphsurgeon as gs
 
+from autogo_onnx.graph import settle
 from autogo_onnx.liveness import cleanup
 from autogo_onnx.rewriters.rule import Rule, Skip
 from autogo_onnx.rewriters.view import View
@@ -24,11 +25,13 @@ class Swept:
         counts: how often each rule was applied, and
         nodes_saved: how many nodes fewer there are for it, by name.
         skips: what the rules refused in the end.
+        view: of the graph as it is now.
     """
 
     counts: Counter[str]
     nodes_saved: Counter[str]
     skips: tuple[Skip, ...]
+    view: View
 
 
 def to_fixed_point(graph: gs.Graph, rules: Sequence[Rule]) -> Swept:
@@ -36,18 +39,21 @@ def to_fixed_point(graph: gs.Graph, rules: Sequence[Rule]) -> Swept:
     counts: Counter[str] = Counter()
     saved: Counter[str] = Counter()
     skips: tuple[Skip, ...] = ()
+    view = View(graph)
     for _ in range(_MOST_SWEEPS):
-        once = _sweep(View(graph), rules)
-        skips = once.skips
-        if not once.counts:
+        applied, fewer, skips = _sweep(view, rules)
+        if not applied:
             break
-        counts.update(once.counts)
-        saved.update(once.nodes_saved)
+        counts.update(applied)
+        saved.update(fewer)
         cleanup(graph)
-    return Swept(counts, saved, skips)
+        view = View(graph)
+    return Swept(counts, saved, skips, view)
 
 
-def _sweep(view: View, rules: Sequence[Rule]) -> Swept:
+def _sweep(
+    view: View, rules: Sequence[Rule]
+) -> tuple[Counter[str], Counter[str], tuple[Skip, ...]]:
     """Every rule once, in order; the graph is neither sorted nor freed of dead nodes in between."""
     graph = view.graph
     counts: Counter[str] = Counter()
@@ -66,5 +72,6 @@ def _sweep(view: View, rules: Sequence[Rule]) -> Swept:
                 counts[rule.name] += 1
         if edited:
             graph.nodes = [node for node in graph.nodes if node.outputs]
+            settle(graph)
             saved[rule.name] += before - len(graph.nodes)
-    return Swept(counts, saved, tuple(skips))
+    return counts, saved, tuple(skips)

@@ -6,7 +6,7 @@ sweep; one that kept its name kept its value, so what was proven of it still hol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import count
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from autogo_onnx.facts import Facts, prove
-from autogo_onnx.graph import draft
+from autogo_onnx.graph import Node, draft
 from autogo_onnx.liveness import all_names, fixed_names
+from autogo_onnx.rewriters.open_dims.dimensions import Dimensions
 
 _NO_LIMIT = 2**40
 
@@ -33,7 +34,8 @@ class View:
     def __init__(self, graph: gs.Graph) -> None:
         self.graph = graph
         self.fixed = fixed_names(graph)
-        self.facts: Facts = prove(draft(graph), largest_bytes=_NO_LIMIT)
+        self.facts: Facts = prove(*draft(graph), largest_bytes=_NO_LIMIT)
+        self._numbers: dict[str, Iterator[int]] = {}
 
     @property
     def opset(self) -> int:
@@ -48,9 +50,14 @@ class View:
         """`onnx.TensorProto` element type; 0 when unknown."""
         return self.facts.element_type(tensor.name)
 
+    @cached_property
+    def dimensions(self) -> Dimensions:
+        """Which open dimensions are the same, and what shape computations make of them."""
+        return Dimensions(self.facts, self.opset)
+
     def constant(self, stem: str, value: np.ndarray[Any, Any]) -> gs.Constant:
         """A new initializer, named `stem` or, where that is taken, `stem_2`, `stem_3`, ..."""
-        return gs.Constant(self.new_name(stem), np.ascontiguousarray(value))
+        return gs.Constant(self.new_name(stem), np.asarray(value, order="C"))
 
     def insert(
         self,
@@ -68,12 +75,13 @@ class View:
             result = gs.Variable(self.new_name(result))
         name = result.name if result.name not in self._node_names else self.new_name(result.name)
         self._node_names.add(name)
-        self.graph.nodes.append(gs.Node(op, name, attributes or {}, list(inputs), [result]))
+        self.graph.nodes.append(Node(op, name, attributes or {}, list(inputs), [result]))
         return result
 
     def new_name(self, stem: str) -> str:
         """`stem`, or `stem_2`, `stem_3`, ... where that is taken; taken from now on."""
-        names = (stem if n == 1 else f"{stem}_{n}" for n in count(1))
+        numbers = self._numbers.setdefault(stem, count(1))
+        names = (stem if n == 1 else f"{stem}_{n}" for n in numbers)
         name = next(name for name in names if name not in self._taken)
         self._taken.add(name)
         return name

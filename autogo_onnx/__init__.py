@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autogo_onnx.report import Report
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "optimize"]
+__all__ = ["__version__", "optimize", "save"]
 
 _PATHS = ("calibration", "labels", "latency_table", "segment_db", "predictor")
 
@@ -49,3 +49,17 @@ def optimize(
     given = {"calibration": calibration, **fields}
     paths = {name: Path(given[name]) for name in _PATHS if given.get(name) is not None}
     return run(model, options=Options(**{**given, **paths}), progress=progress or Silent())
+
+
+def save(model: onnx.ModelProto, path: Path | str) -> None:
+    """Write `report.model` to a file, in one step.
+
+    The weights of large models lie beside it in `<path>.data`. `onnx.save` is no substitute: a
+    model whose weights were never read into memory refers to the file that they came from.
+
+    Raises:
+        InputError: the folder does not exist or cannot be written.
+    """
+    from autogo_onnx import model as model_file
+
+    model_file.save(model, Path(path))

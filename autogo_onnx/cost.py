@@ -56,7 +56,7 @@ def _macs_of(graph: OpGraph, index: int) -> int:
     if not operand or (not out and op.kind != "MatMul"):
         return 0  # A shape that is not known, as behind an operator of an unknown domain.
     window: int = prod(op.get("kernel_shape", ()))
-    group: int = op.get("group", 1)
+    group: int = op.get("group", 1) or 1  # a file may say 0, which ONNX Runtime refuses
     match op.kind:
         case "Conv":
             return prod(out) * (operand[1] // group) * window

@@ -14,12 +14,14 @@ from autogo_onnx.activations import Activations, bytes_per_sample
 from autogo_onnx.assemble import Settings
 from autogo_onnx.calibration import split
 from autogo_onnx.cost import macs
+from autogo_onnx.graph import from_model
 from autogo_onnx.job import Job
+from autogo_onnx.model import tensor_shapes
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.options import Options
 from autogo_onnx.progress import Progress
 from autogo_onnx.samples import Samples
-from autogo_onnx.segments import Reading, Site, op_weights
+from autogo_onnx.segments import Reading, Site, op_weights, read
 from autogo_onnx.step import Step
 from autogo_onnx.submodel import Parts
 
@@ -99,6 +101,18 @@ class Ground:
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         graph = self.reading.opgraph
         return {name: graph.shape(t) for t, name in enumerate(self.reading.tensors)}
+
+
+def survey(job: Job, samples: Samples) -> Ground:
+    """Read the exactly rewritten model and share out the samples.
+
+    Raises:
+        InputError: the model cannot be read as a graph.
+    """
+    graph = from_model(job.exact.model)
+    shapes = tensor_shapes(job.exact.model, job.input_shapes)
+    fit, held_out = halves(samples, job.options.seed)
+    return Ground(job, read(graph, shapes), fit, held_out)
 
 
 def halves(samples: Samples, seed: int) -> tuple[Samples, Samples]:

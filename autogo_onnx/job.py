@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from autogo_onnx import calibration, runtime
+from autogo_onnx import calibration, opset, runtime
 from autogo_onnx import model as model_file
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.errors import InputError
@@ -27,6 +27,8 @@ from autogo_onnx.sizes import size
 
 NOISE_SAMPLES = 256
 FEWEST_SAMPLES = 32
+RUN_LIMIT_S = 120.0
+"""A loop of an untrusted model may never end."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Job:
 
     Attributes:
         path: of the model's file; empty for a model in memory.
-        original: the model as it came, and
+        original: the model as it came, in the opset that the user asked for;
+        is_converted: whether that is another one than it came in; and
         exact: as exact rules left it.
         samples: None where nothing is to be fitted or judged.
         feed: one batch to measure with; None where latency is no matter or the model does not run.
@@ -48,6 +51,7 @@ class Job:
 
     path: str
     original: onnx.ModelProto
+    is_converted: bool
     exact: Rewritten
     samples: Samples | None
     feed: Mapping[str, np.ndarray[Any, Any]] | None
@@ -61,20 +65,25 @@ class Job:
 
     @property
     def input_shapes(self) -> Mapping[str, Shape] | None:
-        """Full shapes of one batch of the samples; None without samples."""
-        return None if self.samples is None else _shapes(self.samples)
+        """Full shapes of the batch to measure with; None where there is none."""
+        return _shapes(self.feed)
 
     def size(self, model: onnx.ModelProto) -> Size:
         """What a model costs by counting, on inputs of the samples' size."""
-        return size(model, self.input_shapes)
+        known = self._sizes.get(id(model))
+        if known is None or known[0] is not model:
+            known = self._sizes[id(model)] = (model, size(model, self.input_shapes))
+        return known[1]
 
     def macs_ratio(self, model: onnx.ModelProto) -> float:
         """Multiply-accumulates of a model over the original's; 1 where the original has none."""
-        return self.size(model).macs / self._macs_before if self._macs_before else 1.0
+        before = self.size(self.original).macs
+        return self.size(model).macs / before if before else 1.0
 
     @cached_property
-    def _macs_before(self) -> int:
-        return self.size(self.original).macs
+    def _sizes(self) -> dict[int, tuple[onnx.ModelProto, Size]]:
+        """Costs known by now, with the models so that no other gets their identity."""
+        return {}
 
 
 def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progress) -> Job:
@@ -96,16 +105,19 @@ def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progr
     feed = _feed(original, samples, options, notes)
     table = _table(options, warnings)
     progress.stage("rewrite")
-    shapes = None if samples is None else _shapes(samples)
+    converted = _in_wanted_opset(original, feed, options, notes)
     exact = rewrite(
-        original,
+        converted,
         samples=[] if samples is None or feed is None else [feed],
         seed=options.seed,
-        judge=Payoff(options, table, feed, shapes),
+        judge=Payoff(options, table, feed, _shapes(feed)),
     )
+    if exact.applied and exact.remark:
+        notes.append(f"exact rewrites are {exact.remark}")
     return Job(
         path="" if isinstance(model, onnx.ModelProto) else str(model),
-        original=original,
+        original=converted,
+        is_converted=converted is not original,
         exact=exact,
         samples=samples,
         feed=feed,
@@ -124,10 +136,7 @@ def _loaded(model: onnx.ModelProto | Path | str) -> onnx.ModelProto:
         return model_file.load(Path(model))
     if model_file.has_unread_data(model):
         raise InputError("the model's external data was not read: give its path instead")
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise InputError(f"invalid model: {str(error).splitlines()[0]}") from error
+    model_file.check(model)
     return model
 
 
@@ -143,7 +152,7 @@ def _runs(model: onnx.ModelProto, samples: Samples, options: Options, warnings: 
         warnings.append(f"nothing was fitted, and nothing verified by running: {error}")
         return False
     try:
-        runtime.run(session, None, next(samples.batches(1)))
+        runtime.run(session, None, next(samples.batches(1)), limit_s=RUN_LIMIT_S)
     except InputError as error:
         if options.calibration is not None:
             raise
@@ -184,20 +193,33 @@ def _feed(
     """One batch to measure with; without samples, noise that the model has been seen to take."""
     if samples is not None:
         return next(samples.batches(1))
-    if options.target == "macs":
-        return None
     try:
         feed = next(calibration.noise(model, 1, seed=options.seed).batches(1))
-        runtime.run(runtime.open_session(model, threads=options.threads), None, feed)
+        if options.target == "cpu":
+            session = runtime.open_session(model, optimize=False)
+            runtime.run(session, None, feed, limit_s=RUN_LIMIT_S)
     except InputError as error:
         notes.append(f"latency was not measured: {error}")
         return None
     return feed
 
 
-def _shapes(samples: Samples) -> dict[str, Shape]:
-    """Full shapes of one batch."""
-    return {name: array.shape for name, array in next(samples.batches(1)).items()}
+def _in_wanted_opset(
+    model: onnx.ModelProto,
+    feed: Mapping[str, np.ndarray[Any, Any]] | None,
+    options: Options,
+    notes: list[str],
+) -> onnx.ModelProto:
+    before = opset.opset_of(model)
+    if options.opset is None or options.opset == before:
+        return model
+    notes.append(f"converted from opset {before} to {options.opset}, as asked, and verified")
+    samples = [] if feed is None else [feed]
+    return opset.convert(model, options.opset, samples, seed=options.seed)
+
+
+def _shapes(feed: Mapping[str, np.ndarray[Any, Any]] | None) -> dict[str, Shape] | None:
+    return None if feed is None else {name: array.shape for name, array in feed.items()}
 
 
 def _table(options: Options, warnings: list[str]) -> LatencyTable:

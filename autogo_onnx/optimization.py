@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 
@@ -15,18 +16,16 @@ from autogo_onnx import model as model_file
 from autogo_onnx import runtime, verify
 from autogo_onnx.batching import mixing
 from autogo_onnx.errors import InputError, PromiseError
-from autogo_onnx.frontier import Point
-from autogo_onnx.graph import from_model
-from autogo_onnx.ground import Ground, halves
-from autogo_onnx.improvement import Improvement, improve
 from autogo_onnx.job import Job, begin
-from autogo_onnx.measured import Measured, measure
+from autogo_onnx.measured import measure
 from autogo_onnx.one_thread import one_blas_thread
 from autogo_onnx.options import Options
-from autogo_onnx.outcome import report_on
+from autogo_onnx.outcome import Chosen, report_on
 from autogo_onnx.progress import Progress, Silent
 from autogo_onnx.report import Report
-from autogo_onnx.segments import read
+
+if TYPE_CHECKING:
+    from autogo_onnx.improvement import Improvement
 
 CHECKED_SAMPLES = 8
 
@@ -58,9 +57,9 @@ def optimize(
     seconds |= improvement.seconds if improvement else {}
     start = job.deadline.elapsed()
     job.progress.stage("verify")
-    chosen, measured = _choose(job, improvement)
-    _check(job, chosen.model if isinstance(chosen, Point) else chosen)
-    report = report_on(job, improvement, chosen, measured)
+    chosen = _choose(job, improvement)
+    _check(job, chosen.model)
+    report = report_on(job, improvement, chosen)
     seconds["verify"] = round(job.deadline.elapsed() - start, 3)
     seconds["total"] = round(job.deadline.elapsed(), 3)
     return replace(report, seconds=seconds)
@@ -83,17 +82,19 @@ def _improve(job: Job) -> Improvement | None:
     if how is not None:
         job.notes.append(f"the model does not keep samples apart: {how}; nothing was fitted")
         return None
+    # Exact rewriting needs none of this, and should not wait for it.
+    from autogo_onnx.ground import survey
+    from autogo_onnx.improvement import improve
+
     try:
-        graph = from_model(job.exact.model)
+        ground = survey(job, job.samples)
     except InputError as error:
         job.notes.append(f"nothing was fitted: {error}")
         return None
-    shapes = model_file.tensor_shapes(job.exact.model, job.input_shapes)
-    fit, held_out = halves(job.samples, job.options.seed)
-    return improve(Ground(job, read(graph, shapes), fit, held_out))
+    return improve(ground)
 
 
-def _choose(job: Job, improvement: Improvement | None) -> tuple[Point | onnx.ModelProto, Measured]:
+def _choose(job: Job, improvement: Improvement | None) -> Chosen:
     """The fitted plan, the exactly rewritten model or the original: the first that pays.
 
     A fitted plan must be faster beyond the noise; exact rewriting must only not be slower.
@@ -102,13 +103,13 @@ def _choose(job: Job, improvement: Improvement | None) -> tuple[Point | onnx.Mod
     if best is not None:
         measured = measure(job, best.model)
         if measured.ratio is not None and measured.ratio < 1.0 - (measured.noise or 0.0):
-            return best, measured
+            return Chosen(best.model, measured, best)
         job.notes.append("the best fitted plan was dropped: it is not faster beyond the noise")
     measured = measure(job, job.exact.model)
     if measured.ratio is None or measured.ratio <= 1.0 + (measured.noise or 0.0):
-        return job.exact.model, measured
+        return Chosen(job.exact.model, measured)
     job.notes.append(f"exact rewrites were dropped: they are slower here ({measured.ratio:.3f})")
-    return job.original, measure(job, job.original)
+    return Chosen(job.original, measure(job, job.original))
 
 
 def _check(job: Job, result: onnx.ModelProto) -> None:
@@ -136,9 +137,7 @@ def _check(job: Job, result: onnx.ModelProto) -> None:
 
 
 def _check_format(model: onnx.ModelProto) -> None:
-    if model_file.needs_external_data(model):
-        return  # The checker takes no model above 2 GB from memory; ONNX Runtime loads it anyway.
     try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise PromiseError(f"the new model is not valid: {str(error).splitlines()[0]}") from error
+        model_file.check(model)
+    except InputError as error:
+        raise PromiseError(f"the new model is not valid: {error}") from error

@@ -28,6 +28,7 @@ class Options:
         budget_s: wall-clock seconds for the whole run.
         seed: of every random choice.
         level: None means fitted with calibration data, else exact.
+        opset: version of the ONNX operators to convert to first; None keeps the model's.
         latency_table: a table written by an earlier run; its prices are used instead of measuring.
         segment_db, predictor: files instead of the shipped ones.
     """
@@ -46,6 +47,7 @@ class Options:
     budget_s: float = 600.0
     seed: int = 0
     level: Level | None = None
+    opset: int | None = None
     latency_table: Path | None = None
     segment_db: Path | None = None
     predictor: Path | None = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import onnx
 
 from autogo_onnx.cost import macs
-from autogo_onnx.frontier import Point, pareto
-from autogo_onnx.improvement import Improvement
 from autogo_onnx.job import Job
 from autogo_onnx.measured import Measured
 from autogo_onnx.report import (
@@ -25,23 +24,29 @@ from autogo_onnx.report import (
 from autogo_onnx.rewriters import Verdict
 from autogo_onnx.verify import Fidelity
 
+if TYPE_CHECKING:
+    from autogo_onnx.frontier import Point
+    from autogo_onnx.improvement import Improvement
 
-def report_on(
-    job: Job,
-    improvement: Improvement | None,
-    chosen: Point | onnx.ModelProto,
-    measured: Measured,
-) -> Report:
+
+@dataclass(frozen=True)
+class Chosen:
+    """The model that won, its latency against the original, and the plan if it has fitted parts."""
+
+    model: onnx.ModelProto
+    measured: Measured
+    point: Point | None = None
+
+
+def report_on(job: Job, improvement: Improvement | None, chosen: Chosen) -> Report:
     """Everything a user may want to know of a run.
 
     Args:
         job: the run.
         improvement: what fitting found, if it was tried.
-        chosen: the realized plan that won, or a model without fitted parts.
-        measured: its latency against the original.
+        chosen: the result.
     """
-    point = chosen if isinstance(chosen, Point) else None
-    result = chosen.model if isinstance(chosen, Point) else chosen
+    result, measured, point = chosen.model, chosen.measured, chosen.point
     fidelity, metric = _judged(improvement, result, point)
     if improvement is not None and point is None and improvement.points:
         job.notes.append("no fitted plan both passed the gate and was faster")
@@ -59,7 +64,7 @@ def report_on(
         fidelity=fidelity,
         metric=metric,
         samples=_counts(improvement),
-        rewrites=_rewrites(job) if result is not job.original else (),
+        rewrites=_rewrites(job, result),
         plan=_plan(point, measured.ms_before),
         pareto=_pareto(job, improvement),
         skipped=(*skips, *(improvement.skipped if improvement else ())),
@@ -70,9 +75,9 @@ def report_on(
     )
 
 
-def _rewrites(job: Job) -> tuple[Rewrite, ...]:
-    rows = []
-    for entry in job.exact.applied:
+def _rewrites(job: Job, result: onnx.ModelProto) -> tuple[Rewrite, ...]:
+    rows = [Rewrite("convert_opset", 1)] if job.is_converted else []
+    for entry in job.exact.applied if result is not job.original else ():
         verdict = entry.verdict or Verdict(True)
         figures = (verdict.macs_delta, verdict.latency_ratio, verdict.latency_noise)
         rows.append(Rewrite(entry.rule, entry.count, entry.nodes_saved, *figures))
@@ -122,7 +127,10 @@ def _plan(point: Point | None, before_ms: float | None) -> tuple[Replacement, ..
 
 
 def _pareto(job: Job, improvement: Improvement | None) -> tuple[ParetoPoint, ...]:
-    points = pareto(improvement.points) if improvement else []
+    if improvement is None:
+        return ()
+    from autogo_onnx.frontier import pareto
+
     return tuple(
         ParetoPoint(
             file=f"rank_{rank:02d}.onnx",
@@ -133,5 +141,5 @@ def _pareto(job: Job, improvement: Improvement | None) -> tuple[ParetoPoint, ...
             psnr_db=p.verdict.fidelity.psnr_db,
             model=p.model,
         )
-        for rank, p in enumerate(points)
+        for rank, p in enumerate(pareto(improvement.points))
     )

@@ -16,15 +16,18 @@ from autogo_onnx.options import Options
 from autogo_onnx.rewriters import Verdict
 from autogo_onnx.sizes import digest, size
 
-SECONDS = 0.5
+_SECONDS = (0.5, 1.0, 2.0)
+_CLEAR_NOISE = 0.02
+"""Measured again, and longer, until the noise is as small or the difference is larger."""
 
 
 @dataclass(frozen=True)
 class Payoff:
     """The judge of rules that do not pay everywhere.
 
-    A rewrite is kept if it is not slower beyond the noise; one that multiplies more must be faster
-    beyond it. For the target `macs`, and where the model cannot be run, it must not multiply more.
+    A rewrite is kept if it is not slower by more than the noise, or by two per cent where that is
+    smaller. One that multiplies more must be faster beyond the noise. For the target `macs`, and
+    where the model cannot be run, it must not multiply more.
 
     Attributes:
         options: target, threads, seed.
@@ -44,7 +47,8 @@ class Payoff:
         if self.options.target == "macs" or self.feed is None:
             return Verdict(delta <= 0, delta)
         ratio, noise = self._measured(rule, before, after, self.feed)
-        return Verdict(ratio < 1 - noise if delta > 0 else ratio <= 1 + noise, delta, ratio, noise)
+        most = 1 - noise if delta > 0 else 1 + min(noise, _CLEAR_NOISE)
+        return Verdict(ratio <= most, delta, ratio, noise)
 
     def _measured(
         self,
@@ -55,14 +59,17 @@ class Payoff:
     ) -> tuple[float, float]:
         keys = [f"rule/{rule}/{digest(after)}/{figure}" for figure in ("ratio", "noise")]
         if not all(key in self.table.entries for key in keys):
-            paired = latency.compare(
-                before,
-                after,
-                feed,
-                seconds=SECONDS,
-                seed=self.options.seed,
-                threads=self.options.threads,
-            )
+            for seconds in _SECONDS:
+                paired = latency.compare(
+                    before,
+                    after,
+                    feed,
+                    seconds=seconds,
+                    seed=self.options.seed,
+                    threads=self.options.threads,
+                )
+                if paired.noise <= max(_CLEAR_NOISE, abs(paired.ratio_p10 - 1)):
+                    break
             figures = (float(paired.ratio_p10), float(paired.noise))
             self.table.entries.update(zip(keys, figures, strict=True))
         ratio, noise = (self.table.entries[key] for key in keys)

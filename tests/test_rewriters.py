@@ -14,8 +14,8 @@ import pytest
 
 from autogo_onnx.graph import from_model, from_text, to_model, to_text
 from autogo_onnx.rewriters import RULES, Rule, Safety, Skip
-from autogo_onnx.rewriters.promise import Witness
 from autogo_onnx.rewriters.sweep import to_fixed_point
+from autogo_onnx.rewriters.verification.promise import Witness
 
 CASES = Path(__file__).parent / "cases"
 BY_NAME = {rule.name: rule for rule in RULES}

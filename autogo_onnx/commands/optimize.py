@@ -48,6 +48,12 @@ _EXIT_CODES = (
     type=click.Choice(["exact", "fitted", "unverified"]),
     help="[default: fitted with --calibration, else exact]",
 )
+@click.option(
+    "--opset",
+    type=click.IntRange(min=1),
+    help="Convert to this version of the ONNX operators first, and verify it: newer ones have more "
+    "to rewrite to (HardSwish 14, LayerNormalization 17, Gelu 20).  [default: the model's]",
+)
 @values.threads_option
 @click.option(
     "--budget",

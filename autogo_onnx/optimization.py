@@ -52,8 +52,7 @@ def optimize(
     """
     job = begin(model, options or Options(), progress or Silent())
     seconds = {"rewrite": round(job.deadline.elapsed(), 3)}
-    with one_blas_thread():
-        improvement = _improve(job)
+    improvement = _improve(job)
     seconds |= improvement.seconds if improvement else {}
     start = job.deadline.elapsed()
     job.progress.stage("verify")
@@ -91,7 +90,8 @@ def _improve(job: Job) -> Improvement | None:
     except InputError as error:
         job.notes.append(f"nothing was fitted: {error}")
         return None
-    return improve(ground)
+    with one_blas_thread():
+        return improve(ground)
 
 
 def _choose(job: Job, improvement: Improvement | None) -> Chosen:

@@ -76,12 +76,19 @@ def test_a_rule_that_pays_is_kept_with_its_verdict() -> None:
     assert applied.verdict == Verdict(True, -10, 0.9, 0.01)
 
 
-def test_a_rule_on_trial_that_lies_is_dropped_before_it_is_judged() -> None:
-    judge, seen = _judged(True)
-    result = rewrite(ABS_NEG, rules=[_changing("Neg", "Relu")], judge=judge)
-    assert seen == []
+@pytest.mark.parametrize("to", ["Relu", "Unheard"])
+def test_a_rule_on_trial_that_lies_is_dropped_however_well_it_pays(to: str) -> None:
+    judge, _ = _judged(True)
+    result = rewrite(ABS_NEG, rules=[_changing("Neg", to)], judge=judge)
     assert result.model is ABS_NEG
     assert "broke its promise" in result.skips[0].reason
+
+
+def test_a_model_that_cannot_be_timed_is_no_gain() -> None:
+    judge = Payoff(Options(), LatencyTable("1", 1), FEED, None)
+    result = rewrite(ABS_NEG, rules=[_changing("Neg", "Unheard")], judge=judge)
+    assert result.model is ABS_NEG
+    assert "broke its promise: ONNX Runtime does not load" in result.skips[0].reason
 
 
 def test_what_was_kept_may_make_an_earlier_rule_match() -> None:

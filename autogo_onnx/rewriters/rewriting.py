@@ -162,18 +162,21 @@ class _Run:
             self.rejected += skips
 
     def _try(self, rule: Rule, judge: Judge) -> bool:
-        """Run one rule more; whether what it did was kept: it keeps its promise, and it pays."""
+        """Run one rule more; whether what it did was kept: it pays, and it keeps its promise."""
         before = self.step.model
         step = _apply(from_model(before), before, [*self.rules, rule])
         growth = stored_bytes(step.model) - stored_bytes(before)
         if growth > max(_MOST_GROWTH_BYTES, _MOST_GROWTH_ON_TRIAL * stored_bytes(before)):
             return self._reject(rule, f"it was not used: the file would grow by {growth} bytes")
+        try:
+            verdict = judge(rule.name, before, step.model)
+        except InputError as error:
+            return self._reject(rule, f"it was not used, for it broke its promise: {error}")
+        if not verdict.keep:
+            return self._reject(rule, f"it was not used: {verdict}")
         objection = self.witness.objection(step.model)
         if objection is not None:
             return self._reject(rule, f"it was not used, for it broke its promise: {objection}")
-        verdict = judge(rule.name, before, step.model)
-        if not verdict.keep:
-            return self._reject(rule, f"it was not used: {verdict}")
         self.step = step
         self.rules.append(rule)
         self.applied += [

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from scipy.special import erf
 
 from autogo_onnx import tensor_data
 from autogo_onnx.inference import copy_fields
@@ -147,6 +146,8 @@ def _batch_normalization(
 
 def _erf(node: onnx.NodeProto, x: Array) -> Array:
     """Onnx 1.23 rounds the result to float32."""
+    from scipy.special import erf  # SciPy takes as long to import as most models to verify
+
     return np.asarray(erf(x), x.dtype)
 
 

@@ -60,8 +60,8 @@ def _bound_memory() -> None:
     A file of a few hundred bytes may expand to terabytes.
     """
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if hard == resource.RLIM_INFINITY or hard > there:
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY or soft > there:  # a lower one is somebody's wish
         resource.setrlimit(resource.RLIMIT_DATA, (there, hard))
 
 

@@ -20,7 +20,8 @@ import onnx.shape_inference
 
 from autogo_onnx import runtime, tensor_data
 from autogo_onnx.errors import InputError
-from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS, PLAIN_TYPES, SHAPE_LIKE_BYTES, infer
+from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS, SHAPE_LIKE_BYTES, infer
+from autogo_onnx.tensor_data import PLAIN_TYPES
 from autogo_onnx.values import Values
 
 if TYPE_CHECKING:
@@ -199,7 +200,8 @@ class _Prover:
 
     def _learn(self, name: str, value: np.ndarray, is_open: np.ndarray) -> None:
         if is_open.any():
-            self.partial[name] = (value, is_open)
+            if value.nbytes <= SHAPE_LIKE_BYTES:  # no shape is larger, and a file may double it
+                self.partial[name] = (value, is_open)
         else:
             self._know(name, value)
 

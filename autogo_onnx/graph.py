@@ -21,11 +21,11 @@ from onnx_graphsurgeon.util.exception import OnnxGraphSurgeonException
 
 from autogo_onnx import tensor_data
 from autogo_onnx.errors import InputError
-from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS, PLAIN_TYPES, copy_fields
+from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS
 from autogo_onnx.liveness import captured, is_op
-from autogo_onnx.messages import is_large, refers_to_files
+from autogo_onnx.messages import copy_fields, is_large, refers_to_files
 from autogo_onnx.scratch import put_aside
-from autogo_onnx.tensor_data import LARGE_BYTES, header
+from autogo_onnx.tensor_data import LARGE_BYTES, PLAIN_TYPES, header
 
 G_LOGGER.severity = G_LOGGER.CRITICAL  # its warnings go to stdout, which carries our result
 

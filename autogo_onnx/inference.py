@@ -8,8 +8,8 @@ import onnx
 import onnx.checker
 import onnx.shape_inference
 
-from autogo_onnx.messages import copy_fields as copy_fields
-from autogo_onnx.tensor_data import PLAIN_TYPES as PLAIN_TYPES
+from autogo_onnx.messages import copy_fields
+from autogo_onnx.tensor_data import PLAIN_TYPES
 
 IR_WITH_DEFAULTED_INPUTS = 4
 """Before, every initializer had to be listed as an input, and could not be overridden."""

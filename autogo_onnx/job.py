@@ -91,7 +91,6 @@ def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progr
 
     Raises:
         InputError: the model, a sample or an option cannot be used.
-        PromiseError: the model does not even survive reading and writing.
     """
     deadline = Deadline(options.budget_s)
     progress.stage("load")

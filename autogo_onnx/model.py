@@ -190,11 +190,16 @@ def _found(tensor: onnx.TensorProto, folder: Path) -> Place:
     """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    file = (folder / location).resolve()
     where = f"external data {location!r} of tensor {tensor.name!r}"
-    if not location or not file.is_relative_to(folder.resolve()):
+    try:
+        file = (folder / location).resolve()
+        is_inside = bool(location) and file.is_relative_to(folder.resolve())
+        is_missing = is_inside and not file.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, no text
+        raise InputError(f"{where} cannot be there: {error}") from None
+    if not is_inside:
         raise InputError(f"{where} lies outside the folder of the model")
-    if not file.is_file():
+    if is_missing:
         raise InputError(f"{where} is missing; expected {file}")
     needed = byte_size(tensor)
     try:

@@ -88,6 +88,8 @@ def save(
             file.write(model.SerializeToString(deterministic=True))
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    except google.protobuf.message.EncodeError:
+        raise InputError(f"{path}: cannot be written: the graph alone exceeds 2 GB") from None
 
 
 @contextmanager

@@ -42,23 +42,28 @@ def moved_aside(tensor: onnx.TensorProto) -> onnx.TensorProto:
 
 
 def _appended(pieces: Iterable[bytes | memoryview]) -> Place:
-    file = _scratch()
     try:
+        file = _scratch()
         offset = align(file, _PAGE_BYTES)
         for piece in pieces:
             file.write(piece)
         file.flush()
         return Place(Path(file.name), offset, file.tell() - offset)
     except OSError as error:
-        raise InputError(f"{file.name}: cannot be written: {error.strerror or error}") from None
+        why = error.strerror or error
+        raise InputError(f"no room on disk for large weights ({_folder()}): {why}") from None
 
 
 @cache
 def _scratch() -> IO[bytes]:
     """The one file for values that have no file yet, in the system's folder for large ones."""
-    usual = tempfile.gettempdir()
-    # Often in memory itself, which is what the file is to spare.
-    roomy = _ON_DISK if usual == "/tmp" and os.access(_ON_DISK, os.W_OK | os.X_OK) else usual
-    folder = tempfile.mkdtemp(prefix="autogo-onnx-", dir=roomy)
+    folder = tempfile.mkdtemp(prefix="autogo-onnx-", dir=_folder())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder, "weights").open("xb")
+
+
+def _folder() -> str:
+    """Where there is room; the usual folder is often in memory, which the file is to spare."""
+    usual = tempfile.gettempdir()
+    is_roomy = usual == "/tmp" and os.access(_ON_DISK, os.W_OK | os.X_OK)
+    return _ON_DISK if is_roomy else usual

@@ -163,7 +163,7 @@ def chunks(tensor: onnx.TensorProto) -> Iterator[bytes]:
     """
     where = checked_place(tensor)
     if where is None:
-        yield tensor.raw_data or onnx.numpy_helper.to_array(tensor).tobytes()
+        yield tensor.raw_data or _raw(tensor)
         return
     with where.path.open("rb") as file:
         file.seek(where.offset)
@@ -174,6 +174,11 @@ def chunks(tensor: onnx.TensorProto) -> Iterator[bytes]:
                 raise InputError(f"{where.path}: became shorter while it was needed")
             left -= len(chunk)
             yield chunk
+
+
+def _raw(tensor: onnx.TensorProto) -> bytes:
+    """The values of a tensor that holds them in a typed field, as raw data: packed where it is."""
+    return bytes(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)).raw_data)
 
 
 def byte_size(tensor: onnx.TensorProto) -> int:

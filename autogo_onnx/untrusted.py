@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 import onnx
 
@@ -24,6 +25,7 @@ LARGEST_INPUT = 2**31
 _LARGEST_SIZE = 2**31
 # Numbers that are no sizes: the end of all things, or any value at all.
 _MAY_NAME_THE_END = frozenset({"Constant", "Shape", "Slice"})
+_OF_TABLES = "ai.onnx.ml"  # whose integers are keys and classes
 
 _Key = tuple[str, str, str]
 
@@ -51,33 +53,26 @@ def _check_node(node: onnx.NodeProto) -> None:
     """Refuse names that are no text, and sizes that overflow in native code (a crash there)."""
     if not all(isinstance(text, str) for text in (node.name, *node.input, *node.output)):
         raise InputError(f"a name at a node {node.op_type} is not UTF-8")
-    if node.op_type in _MAY_NAME_THE_END:
+    if node.op_type in _MAY_NAME_THE_END or node.domain == _OF_TABLES:
         return
     for attribute in node.attribute:
         numbers = (attribute.i, *attribute.ints)
         if max(numbers) > _LARGEST_SIZE or min(numbers) < -_LARGEST_SIZE:
-            where = f"{attribute.name!r} of {node.op_type} {node.name or node.output[0]!r}"
-            raise InputError(f"attribute {where} is absurdly large")
+            name = node.name or next(iter(node.output), "")
+            raise InputError(f"attribute {attribute.name!r} of {node.op_type} {name!r} is too large")
 
 
 def _nodes_when_inlined(model: onnx.ModelProto) -> int:
-    """Nodes of the graph with every call replaced by what it calls; the checker found no cycles."""
-    bodies = {_key(f): f.node for f in model.functions}
+    """Nodes of the graph with every call replaced by what it calls."""
+    calls = {_key(f): _calls(f.node) for f in model.functions}
+    callees = {key: {k for k in called if k in calls} for key, called in calls.items()}
     sizes: dict[_Key, int] = {}
-    # Callees first: a function is sized when all that it calls are; no recursion, which a chain
-    # of thousands would exhaust.
-    waiting = list(bodies)
-    while waiting:
-        key = waiting[-1]
-        missing = [k for k in _calls(bodies[key]) if k in bodies and k not in sizes]
-        if key in sizes or not missing:
-            sizes.setdefault(key, _size(bodies[key], sizes))
-            waiting.pop()
-        elif len(waiting) > 2 * len(bodies) + len(missing):
-            raise InputError("the model's functions call one another in a circle")
-        else:
-            waiting += missing[:1]
-    return _size(model.graph.node, sizes)
+    try:
+        for key in TopologicalSorter(callees).static_order():
+            sizes[key] = _size(calls[key], sizes)
+    except CycleError:
+        raise InputError("the model's functions call one another in a circle") from None
+    return _size(_calls(model.graph.node), sizes)
 
 
 def _key(function: onnx.FunctionProto) -> _Key:
@@ -102,5 +97,5 @@ def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 waiting.extend(graph.node)
 
 
-def _size(nodes: Iterable[onnx.NodeProto], sizes: Mapping[_Key, int]) -> int:
-    return sum(sizes.get(key, 1) for key in _calls(nodes))
+def _size(calls: Iterable[_Key], sizes: Mapping[_Key, int]) -> int:
+    return sum(sizes.get(key, 1) for key in calls)

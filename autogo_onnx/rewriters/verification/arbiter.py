@@ -20,7 +20,7 @@ import onnx
 from onnx import numpy_helper
 
 from autogo_onnx import tensor_data
-from autogo_onnx.inference import copy_fields
+from autogo_onnx.messages import copy_fields
 
 if TYPE_CHECKING:
     from onnx.reference import ReferenceEvaluator

@@ -30,9 +30,10 @@ INTEGER_LIMITS = (4, 2, 1)
 """Integers that are no known index are drawn below these, until the model runs."""
 
 MOST_ELEMENTS = 2**27
-"""Larger feeds are not drawn; nor are"""
+"""Larger feeds are not drawn."""
+
 MOST_ELEMENTS_AT_CHOICE = 2**22
-"""larger ones whose size is ours to choose."""
+"""Nor are these, where the size is ours to choose and a smaller one is possible."""
 
 _LARGE = 30
 _MOST_VARIED_ALONE = 4
@@ -132,9 +133,11 @@ class Noise:
 
     def is_bearable(self, sizes: Sizes) -> bool:
         """Whether a feed is small enough to be drawn."""
-        is_chosen = bool(self.batch_keys or self.other_keys)
-        most = MOST_ELEMENTS_AT_CHOICE if is_chosen else MOST_ELEMENTS
-        return self.elements(sizes) <= max(most, self.elements(dict.fromkeys(sizes, 1)))
+        elements = self.elements(sizes)
+        if not (self.batch_keys or self.other_keys):
+            return elements <= MOST_ELEMENTS
+        smallest = self.elements({**dict.fromkeys(sizes, 1), **self.channels})
+        return elements <= min(MOST_ELEMENTS, max(MOST_ELEMENTS_AT_CHOICE, smallest))
 
     def draw(self, sizes: Sizes, limit: int, kind: str, rng: np.random.Generator) -> Feed:
         """One feed.

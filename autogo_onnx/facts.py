@@ -10,22 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
 import onnx.shape_inference
 
-from autogo_onnx import runtime, tensor_data
-from autogo_onnx.errors import InputError
+from autogo_onnx import tensor_data
+from autogo_onnx.evaluation import evaluate
 from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS, SHAPE_LIKE_BYTES, infer
+from autogo_onnx.messages import opset_of
 from autogo_onnx.tensor_data import PLAIN_TYPES
 from autogo_onnx.values import Values
-
-if TYPE_CHECKING:
-    import onnxruntime as ort
 
 # A computed value may be larger than all its inputs together only below this size.
 _SMALL_BYTES = 4096
@@ -128,7 +126,7 @@ class _Prover:
         self.partial: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.learnt: set[str] = set()
         self.opsets = list(model.opset_import)
-        self.opset = next((o.version for o in self.opsets if o.domain in ("", "ai.onnx")), 1)
+        self.opset = opset_of(model) or 1
         self.largest_bytes = largest_bytes
         overridable: set[str] = set()
         if model.ir_version >= IR_WITH_DEFAULTED_INPUTS:
@@ -228,7 +226,7 @@ class _Prover:
             if next(a.i for a in node.attribute if a.name == "to") == onnx.TensorProto.INT64:
                 self._learn(node.output[0], known[0], masks[0])
             return
-        moved, moved_masks = self._run(node, known), self._run(node, masks)
+        moved, moved_masks = (evaluate(node, part, self.opset) for part in (known, masks))
         if moved is not None and moved_masks is not None:
             self._learn(node.output[0], moved, moved_masks)
 
@@ -252,24 +250,9 @@ class _Prover:
         if size > max(_SMALL_BYTES, sum(value.nbytes for value in inputs)):
             self.facts.too_large.add(node.output[0])
         elif size <= self.largest_bytes:
-            value = self._run(node, inputs)
+            value = evaluate(node, inputs, self.opset)
             if value is not None:
                 self._know(node.output[0], value)
-
-    def _run(self, node: onnx.NodeProto, inputs: list[np.ndarray]) -> np.ndarray | None:
-        """What ONNX Runtime makes of the node; None where it refuses."""
-        alone = onnx.NodeProto(op_type=node.op_type, domain=node.domain, output=["y"])
-        names = iter(f"x{i}" for i in range(len(inputs)))
-        alone.input.extend(next(names) if name else "" for name in node.input)
-        alone.attribute.extend(node.attribute)
-        kinds = tuple(onnx.helper.np_dtype_to_tensor_dtype(value.dtype) for value in inputs)
-        session = _session(alone.SerializeToString(deterministic=True), kinds, self.opset)
-        if session is None:
-            return None
-        try:
-            return runtime.run(session, None, {f"x{i}": v for i, v in enumerate(inputs)})[0]
-        except InputError:
-            return None
 
     def _is_small(self, name: str) -> bool:
         """Whether a tensor of known value is no larger than shapes are; it is not looked at."""
@@ -315,26 +298,6 @@ class _Prover:
             if _is_more_specific(kind, self.facts.types.get(name)):
                 self.facts.types[name] = kind
                 self.learnt.add(name)
-
-
-@lru_cache(maxsize=1024)
-def _session(node: bytes, kinds: tuple[int, ...], opset: int) -> ort.InferenceSession | None:
-    """A session for one node on inputs of any shape; None where ONNX Runtime has none.
-
-    Models repeat the same few nodes on other values, and a session takes longer to open than to
-    run.
-    """
-    value = onnx.helper.make_empty_tensor_value_info
-    inputs = [
-        onnx.helper.make_tensor_value_info(f"x{i}", kind, None) for i, kind in enumerate(kinds)
-    ]
-    graph = onnx.helper.make_graph([onnx.NodeProto.FromString(node)], "one", inputs, [value("y")])
-    imports = [onnx.helper.make_opsetid("", opset)]
-    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
-    try:
-        return runtime.open_session(model, optimize=False, frugal=True)
-    except InputError:
-        return None
 
 
 def _is_more_specific(kind: onnx.TypeProto, than: onnx.TypeProto | None) -> bool:

@@ -23,7 +23,7 @@ from autogo_onnx import tensor_data
 from autogo_onnx.errors import InputError
 from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS
 from autogo_onnx.liveness import captured, is_op
-from autogo_onnx.messages import copy_fields, is_large, refers_to_files
+from autogo_onnx.messages import copy_fields, is_large, opset_of, refers_to_files
 from autogo_onnx.scratch import put_aside
 from autogo_onnx.tensor_data import LARGE_BYTES, PLAIN_TYPES, header
 
@@ -95,7 +95,7 @@ def from_model(model: onnx.ModelProto) -> gs.Graph:
 
 
 def _imported(model: onnx.ModelProto) -> gs.Graph:
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    opset = opset_of(model) or None
     domains = list(model.opset_import)
     overridable: set[str] = set()
     if model.ir_version >= IR_WITH_DEFAULTED_INPUTS:

@@ -17,6 +17,15 @@ IR_WITH_DEFAULTED_INPUTS = 4
 # Larger tensors are weights; shape inference never reads their values.
 SHAPE_LIKE_BYTES = 8192
 
+# Operators through which ONNX follows values, element by element. Concat adds them up: a chain of
+# forty doubles eight to terabytes.
+_FOLLOWED = frozenset(
+    {"Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Reshape", "Slice", "Squeeze", "Sub"}
+    | {"Unsqueeze"}
+)
+_MOST_FOLLOWED = 2**16
+_USUAL_RANK = 8
+
 
 def infer(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Types of inputs, inner tensors and outputs by ONNX's shape inference, whatever is declared.
@@ -26,7 +35,8 @@ def infer(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     skeleton = _skeleton(model)
     inputs = list(skeleton.graph.input)
     try:
-        result = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+        follow = _values_stay_few(skeleton.graph)
+        result = onnx.shape_inference.infer_shapes(skeleton, data_prop=follow)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
         return inputs
     return [*inputs, *result.graph.value_info, *result.graph.output]
@@ -38,6 +48,20 @@ def forget_shapes(graph: onnx.GraphProto) -> None:
     for output in graph.output:
         if output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
+
+
+def _values_stay_few(graph: onnx.GraphProto) -> bool:
+    """Whether ONNX can follow the values of shape computations without filling the memory."""
+    lengths = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type not in _FOLLOWED:
+            continue
+        known = [lengths.get(name, _USUAL_RANK) for name in node.input]
+        length = sum(known) if node.op_type == "Concat" else max(known, default=0)
+        if length > _MOST_FOLLOWED:
+            return False
+        lengths.update(dict.fromkeys(node.output, length))
+    return True
 
 
 def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:

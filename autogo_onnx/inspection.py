@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from autogo_onnx import signature
+from autogo_onnx.messages import opset_of
 from autogo_onnx.opgraph import AttributeValue, OpGraph
 from autogo_onnx.report import Size
 from autogo_onnx.segments import Reading
@@ -66,7 +67,7 @@ def inspect(model: onnx.ModelProto, vocabulary: Vocabulary) -> Inspection:
     return Inspection(
         inputs=tuple(map(_spelled, signature.inputs(model))),
         outputs=tuple(map(_spelled, signature.outputs(model))),
-        opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
+        opset=opset_of(model),
         size=size(model),
         unknown=sum(m is None for m in macs),
         kinds=_kinds(graph, macs),

@@ -16,6 +16,7 @@ from autogo_onnx import model as model_file
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.errors import InputError
 from autogo_onnx.latency_table import LatencyTable
+from autogo_onnx.messages import opset_of
 from autogo_onnx.opgraph import Shape
 from autogo_onnx.options import Level, Options
 from autogo_onnx.payoff import Payoff
@@ -37,9 +38,9 @@ class Job:
 
     Attributes:
         path: of the model's file; empty for a model in memory.
-        original: the model as it came, in the opset that the user asked for;
-        is_converted: whether that is another one than it came in; and
-        exact: as exact rules left it.
+        opset: version of the ONNX operators in that file.
+        original: the model as it came, but in the opset that the user asked for.
+        exact: the model as exact rules left it.
         samples: None where nothing is to be fitted or judged.
         feed: one batch to measure with; None where latency is no matter or the model does not run.
         level: the user's, or what the samples allow.
@@ -50,8 +51,8 @@ class Job:
     """
 
     path: str
+    opset: int
     original: onnx.ModelProto
-    is_converted: bool
     exact: Rewritten
     samples: Samples | None
     feed: Mapping[str, np.ndarray[Any, Any]] | None
@@ -98,8 +99,6 @@ def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progr
     level: Level = options.level or ("fitted" if options.calibration else "exact")
     warnings: list[str] = []
     samples = _samples(original, level, options, warnings)
-    if samples is not None and not _runs(original, samples, options, warnings):
-        samples = None
     notes: list[str] = []
     feed = _feed(original, samples, options, notes)
     table = _table(options, warnings)
@@ -115,8 +114,8 @@ def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progr
         notes.append(f"exact rewrites are {exact.remark}")
     return Job(
         path="" if isinstance(model, onnx.ModelProto) else str(model),
+        opset=opset_of(original),
         original=converted,
-        is_converted=converted is not original,
         exact=exact,
         samples=samples,
         feed=feed,
@@ -161,6 +160,16 @@ def _runs(model: onnx.ModelProto, samples: Samples, options: Options, warnings: 
 
 
 def _samples(
+    model: onnx.ModelProto, level: Level, options: Options, warnings: list[str]
+) -> Samples | None:
+    """Samples that the model runs on; None where there are none."""
+    samples = _read_samples(model, level, options, warnings)
+    if samples is not None and not _runs(model, samples, options, warnings):
+        return None
+    return samples
+
+
+def _read_samples(
     model: onnx.ModelProto, level: Level, options: Options, warnings: list[str]
 ) -> Samples | None:
     if level == "fitted" and options.calibration is None:
@@ -209,7 +218,7 @@ def _in_wanted_opset(
     options: Options,
     notes: list[str],
 ) -> onnx.ModelProto:
-    before = opset.opset_of(model)
+    before = opset_of(model)
     if options.opset is None or options.opset == before:
         return model
     notes.append(f"converted from opset {before} to {options.opset}, as asked, and verified")

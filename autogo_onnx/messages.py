@@ -34,6 +34,15 @@ def is_large(tensor: onnx.TensorProto) -> bool:
     return tensor.data_type != onnx.TensorProto.STRING and byte_size(tensor) >= LARGE_BYTES
 
 
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the ONNX operators in a model; 0 where it imports none.
+
+    >>> opset_of(onnx.parser.parse_model('<opset_import: ["" : 11]> g () => () {}'))
+    11
+    """
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+
 def refers_to_files(model: onnx.ModelProto) -> bool:
     """Whether weights of a model in memory stay in their files."""
     return any(place(tensor) for tensor in model.graph.initializer)

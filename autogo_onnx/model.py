@@ -190,13 +190,14 @@ def _found(tensor: onnx.TensorProto, folder: Path) -> Place:
     """
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    where = f"external data {location!r} of tensor {tensor.name!r}"
+    where = f"external data {location[:200]!r} of tensor {tensor.name!r}"
     try:
         file = (folder / location).resolve()
         is_inside = bool(location) and file.is_relative_to(folder.resolve())
         is_missing = is_inside and not file.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, no text
-        raise InputError(f"{where} cannot be there: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{where} cannot be found: {reason}") from None
     if not is_inside:
         raise InputError(f"{where} lies outside the folder of the model")
     if is_missing:

@@ -12,24 +12,13 @@ import onnx
 import onnx.version_converter
 
 from autogo_onnx.errors import InputError
-from autogo_onnx.messages import copy_fields, lightened
+from autogo_onnx.messages import copy_fields, lightened, opset_of
 from autogo_onnx.rewriters.verification.feeds import Feed
 from autogo_onnx.rewriters.verification.promise import Witness
 from autogo_onnx.tensor_data import header
 
 OLDEST, NEWEST = 7, 26
 """What is understood here; ONNX Runtime may run less."""
-
-_DEFAULT_DOMAIN = ("", "ai.onnx")
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """Version of the ONNX operators in a model.
-
-    >>> opset_of(onnx.parser.parse_model('<opset_import: ["" : 11]> g () => () {}'))
-    11
-    """
-    return next((o.version for o in model.opset_import if o.domain in _DEFAULT_DOMAIN), 1)
 
 
 def convert(
@@ -72,7 +61,7 @@ def _converted(model: onnx.ModelProto, before: int, opset: int) -> onnx.ModelPro
     try:
         light = lightened(model, header)
         return onnx.version_converter.convert_version(light, opset)
-    except (RuntimeError, ValueError) as error:
+    except (onnx.version_converter.ConvertError, RuntimeError, ValueError) as error:
         # An assertion of the converter: its place in the source, then what it says.
         reason = str(error).splitlines()[0].rpartition("` failed: ")[2]
         raise InputError(f"{step}: onnx does not convert the model: {reason}") from error
@@ -83,7 +72,7 @@ def _restored(model: onnx.ModelProto, converted: onnx.ModelProto, opset: int) ->
     result = onnx.ModelProto()
     copy_fields(model, result, without=("graph",))
     for imported in result.opset_import:
-        if imported.domain in _DEFAULT_DOMAIN:
+        if imported.domain in ("", "ai.onnx"):
             imported.version = opset
     parts = ("node", "initializer", "value_info")
     copy_fields(model.graph, result.graph, without=parts)

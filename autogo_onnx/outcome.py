@@ -10,6 +10,7 @@ import onnx
 from autogo_onnx.cost import macs
 from autogo_onnx.job import Job
 from autogo_onnx.measured import Measured
+from autogo_onnx.messages import opset_of
 from autogo_onnx.report import (
     Metric,
     ModelInfo,
@@ -53,7 +54,7 @@ def report_on(job: Job, improvement: Improvement | None, chosen: Chosen) -> Repo
     skips = [Skipped(s.names, s.reason, s.rule) for s in job.exact.skips]
     return Report(
         model=result,
-        source=_info(job.original, job.path),
+        source=_source(job),
         level=job.level,
         target=job.options.target,
         seed=job.options.seed,
@@ -76,7 +77,7 @@ def report_on(job: Job, improvement: Improvement | None, chosen: Chosen) -> Repo
 
 
 def _rewrites(job: Job, result: onnx.ModelProto) -> tuple[Rewrite, ...]:
-    rows = [Rewrite("convert_opset", 1)] if job.is_converted else []
+    rows = [Rewrite("convert_opset", 1)] if opset_of(job.original) != job.opset else []
     for entry in job.exact.applied if result is not job.original else ():
         verdict = entry.verdict or Verdict(True)
         figures = (verdict.macs_delta, verdict.latency_ratio, verdict.latency_noise)
@@ -106,10 +107,10 @@ def _counts(improvement: Improvement | None) -> SampleCounts:
     return SampleCounts(len(ground.fit), len(ground.held_out))
 
 
-def _info(model: onnx.ModelProto, path: str) -> ModelInfo:
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    inputs, outputs = (tuple(v.name for v in vs) for vs in (model.graph.input, model.graph.output))
-    return ModelInfo(path, model.ir_version, opset, inputs, outputs)
+def _source(job: Job) -> ModelInfo:
+    graph = job.original.graph
+    inputs, outputs = (tuple(v.name for v in vs) for vs in (graph.input, graph.output))
+    return ModelInfo(job.path, job.original.ir_version, job.opset, inputs, outputs)
 
 
 def _plan(point: Point | None, before_ms: float | None) -> tuple[Replacement, ...]:

@@ -67,7 +67,10 @@ def reusing_prices(options: Options) -> Options:
 
 
 def write(report: Report, places: Places, *, like: Path) -> None:
-    """Write everything that has a place, the model first.
+    """Write everything that has a place.
+
+    The Pareto set comes before the model: the model may take the place of the original, and with it
+    that of the weights to which models of the set still refer.
 
     Args:
         report: of the run.
@@ -78,15 +81,15 @@ def write(report: Report, places: Places, *, like: Path) -> None:
         InputError: a file cannot be written.
     """
     external = model_file.has_external_data(like)
-    if places.model is not None:
-        model_file.save(report.model, places.model, external_data=external, source=like)
-    if places.prices is not None and report.latency_table is not None:
-        report.latency_table.write(places.prices)
     if places.pareto is not None:
         for point in report.pareto:
             file = places.pareto / point.file
             model_file.save(point.model, file, external_data=external, source=like)
         write_text(places.pareto / "front.csv", front_csv(report))
+    if places.model is not None:
+        model_file.save(report.model, places.model, external_data=external, source=like)
+    if places.prices is not None and report.latency_table is not None:
+        report.latency_table.write(places.prices)
     if places.report is not None:
         write_text(places.report, _FORMATS[places.report.suffix](report))
 

@@ -110,7 +110,7 @@ def _replacing(path: Path, data: Path | None) -> Iterator[tuple[IO[bytes], IO[by
             old = _put(temporary_data, data)
         try:
             temporary.replace(path)
-        except OSError:
+        except BaseException:  # an interrupt must not leave the old model with new weights either
             if data is not None:
                 data.unlink()
                 if old is not None:

@@ -59,7 +59,8 @@ def _check_node(node: onnx.NodeProto) -> None:
         numbers = (attribute.i, *attribute.ints)
         if max(numbers) > _LARGEST_SIZE or min(numbers) < -_LARGEST_SIZE:
             name = node.name or next(iter(node.output), "")
-            raise InputError(f"attribute {attribute.name!r} of {node.op_type} {name!r} is too large")
+            where = f"{attribute.name!r} of {node.op_type} {name!r}"
+            raise InputError(f"attribute {where} is absurdly large")
 
 
 def _nodes_when_inlined(model: onnx.ModelProto) -> int:

@@ -1,16 +1,16 @@
-"""Arrays by name, of which the large ones are made when they are asked for."""
+"""Arrays by name, of which those of stored tensors are made when they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from autogo_onnx.tensor_data import Array
 
 
-class Values(MutableMapping[str, Array]):
-    """Arrays by name; those of stored tensors are made when they are asked for."""
+class Values(Mapping[str, Array]):
+    """Arrays by name, to which more may be added, known or to be made."""
 
     def __init__(self) -> None:
         self._known: dict[str, Array] = {}
@@ -33,16 +33,12 @@ class Values(MutableMapping[str, Array]):
         self._known[name] = array
         self._waiting.pop(name, None)
 
-    def __delitem__(self, name: str) -> None:
-        self._known.pop(name, None)
-        self._waiting.pop(name, None)
-
     def __contains__(self, name: object) -> bool:
         return name in self._known or name in self._waiting
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._known
-        yield from self._waiting
+        # A copy, since looking at a value moves its name from one to the other.
+        yield from (*self._known, *self._waiting)
 
     def __len__(self) -> int:
         return len(self._known) + len(self._waiting)

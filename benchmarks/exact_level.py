@@ -83,6 +83,7 @@ def _row(model: Path, tools: Mapping[str, Path], rounds: int, folder: Path) -> l
     for _ in range(rounds):
         for tool in results:
             seconds[tool].append(_cpu_seconds(commands[tool]))
+    results[OURS].unlink(missing_ok=True)  # or a default run that fails would show the other's
     _cpu_seconds([*_ours(model, results[OURS]), "--report", str(report)])
     feed = _feed(model)
     sizes = [_size(path, feed) for path in (model, *results.values())]

@@ -13,9 +13,10 @@ from random import Random
 
 import numpy as np
 import onnx
+from layer_map import Map
 from net_writer import Writer
 from onnx import helper
-from random_layers import LAYERS, Map, head
+from random_layers import LAYERS, head
 
 OPSETS = (7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 22)
 _IR_OF_OPSET = {7: 3, 8: 3, 9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import types
@@ -51,6 +52,18 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], list[Options]]:
         return seen
 
     return install
+
+
+@pytest.mark.parametrize("given", [2**20, resource.RLIM_INFINITY])
+def test_memory_is_bounded_but_no_wider_than_it_was(
+    given: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (given, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", lambda what, pair: limits.append(pair))
+    cli._bound_memory()
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert limits == ([] if given == 2**20 else [(there, resource.RLIM_INFINITY)])
 
 
 def returning(report: Report) -> Fake:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from autogo_onnx import model as model_file
 from autogo_onnx.graph import constant_value, from_model, is_constant
 from autogo_onnx.messages import refers_to_files
 from autogo_onnx.model import load, save
+from autogo_onnx.report import ParetoPoint
 from autogo_onnx.sizes import digest
 
 RULES = {"eliminate_identity", "fuse_conv_bn", "fuse_mul_add"}
@@ -92,6 +94,18 @@ def test_a_large_model_is_optimized_in_place(small: Path) -> None:
         assert sorted(p.name for p in small.parent.iterdir()) == ["m.onnx", "m.onnx.data"]
         after = outputs(small, feed_of(64))
         np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())
+
+
+def test_the_rest_is_written_before_the_original_is_replaced(small: Path) -> None:
+    report = optimize(small, target="macs")
+    point = ParetoPoint("rank_00.onnx", None, 0, None, None, load(small))
+    front = small.parents[1] / "front"
+    front.mkdir()
+    places = results.Places(model=small, pareto=front)
+    results.write(replace(report, pareto=(point,)), places, like=small)
+    np.testing.assert_allclose(
+        outputs(front / "rank_00.onnx", feed_of(64)), outputs(small, feed_of(64)), atol=1e-3
+    )
 
 
 def test_large_models_are_the_same_as_small_ones(

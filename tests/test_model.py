@@ -184,6 +184,46 @@ def test_places_of_external_data_need_not_be_complete_but_right(
     assert not tensor.external_data
 
 
+def test_packed_values_stay_packed_in_a_file_of_their_own(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    """Four bits each, held as int32: the data file has two in a byte, as ONNX wants it."""
+    values = np.arange(5001) % 16 - 8
+    tensor = onnx.helper.make_tensor("four", onnx.TensorProto.INT4, [5001], values)
+    assert not tensor.HasField("raw_data")
+    model.graph.initializer.append(tensor)
+    model.opset_import[0].version, model.ir_version = 21, 10
+    save(model, tmp_path / "m.onnx", external_data=True)
+    got = onnx.numpy_helper.to_array(load(tmp_path / "m.onnx").graph.initializer[1])
+    np.testing.assert_array_equal(got.astype(int), values)
+
+
+@pytest.mark.parametrize("location", ["loop", "x" * 300, "a\0b"])
+def test_places_that_cannot_be_are_told(location: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    odd = from_text("g (float[2] x) => (float[2] y) { y = Add(x, w) }")
+    tensor = odd.graph.initializer.add(name="w", data_type=onnx.TensorProto.FLOAT, dims=[2])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    (tmp_path / "m.onnx").write_bytes(odd.SerializeToString())
+    with pytest.raises(InputError, match=r"cannot be found|is missing"):
+        load(tmp_path / "m.onnx")
+
+
+def test_sparse_attributes_may_lie_outside_as_little_as_others(tmp_path: Path) -> None:
+    odd = from_text("g () => (float[2] y) { y = Constant() }")
+    kind = onnx.AttributeProto.SPARSE_TENSOR
+    attribute = odd.graph.node[0].attribute.add(name="sparse_value", type=kind)
+    attribute.sparse_tensor.dims.append(2)
+    values = attribute.sparse_tensor.values
+    values.name, values.data_type, values.data_location = "s", 1, onnx.TensorProto.EXTERNAL
+    values.dims.append(1)
+    values.external_data.add(key="location", value="../outside")
+    (tmp_path / "m.onnx").write_bytes(odd.SerializeToString())
+    with pytest.raises(InputError, match="outside the folder"):
+        load(tmp_path / "m.onnx")
+
+
 def test_the_checker_is_asked_without_the_weights(model: onnx.ModelProto) -> None:
     model.graph.initializer[0].raw_data += b"\0" * 2**18
     with pytest.raises(InputError, match="'big' has 278528 bytes, not 16384"):

@@ -12,6 +12,7 @@ from autogo_onnx import opset, optimize, signature
 from autogo_onnx.cli import run
 from autogo_onnx.errors import InputError
 from autogo_onnx.graph import from_text
+from autogo_onnx.messages import opset_of
 
 
 def hard_swish_11() -> onnx.ModelProto:
@@ -29,15 +30,17 @@ def hard_swish_11() -> onnx.ModelProto:
 
 def test_the_opset_is_never_raised_without_being_asked() -> None:
     report = optimize(hard_swish_11(), target="macs")
-    assert opset.opset_of(report.model) == 11
+    assert opset_of(report.model) == 11
     assert [node.op_type for node in report.model.graph.node] == ["HardSigmoid", "Mul"]
 
 
 def test_a_raised_opset_gives_rules_more_to_rewrite_to() -> None:
     report = optimize(hard_swish_11(), target="macs", opset=14)
-    assert opset.opset_of(report.model) == 14
+    assert opset_of(report.model) == 14
     assert [node.op_type for node in report.model.graph.node] == ["HardSwish"]
     assert any("from opset 11 to 14" in note for note in report.notes)
+    assert report.source.opset == 11
+    assert report.rewrites[0].rule == "convert_opset"
 
 
 def test_conversion_alone_is_kept() -> None:
@@ -46,7 +49,7 @@ def test_conversion_alone_is_kept() -> None:
         "g (float[N,4] x) => (float[N,1] y) { y = ReduceSum <axes = [1]> (x) }"
     )
     report = optimize(model, target="macs", opset=13)
-    assert opset.opset_of(report.model) == 13
+    assert opset_of(report.model) == 13
     assert len(report.model.graph.node[-1].input) == 2
 
 
@@ -55,7 +58,7 @@ def test_the_command_line_takes_it(tmp_path: Path) -> None:
     onnx.save(hard_swish_11(), before)
     arguments = ["optimize", str(before), "-o", str(after), "--target", "macs", "-q", "--opset"]
     assert run([*arguments, "14"]) == 0
-    assert opset.opset_of(onnx.load(after)) == 14
+    assert opset_of(onnx.load(after)) == 14
     after.unlink()
     assert run([*arguments, "9"]) == 2
     assert not after.exists()
@@ -120,7 +123,7 @@ def test_lowering_works_where_it_can() -> None:
         '<ir_version: 8, opset_import: ["" : 17]>\n'
         "g (float[N,4] x) => (float[N,4] y) { y = Exp(x) }"
     )
-    assert opset.opset_of(opset.convert(model, 13)) == 13
+    assert opset_of(opset.convert(model, 13)) == 13
 
 
 def test_functions_are_refused() -> None:

@@ -14,6 +14,7 @@ from autogo_onnx.graph import from_text
 from autogo_onnx.rewriters.verification import runs
 from autogo_onnx.rewriters.verification.agreement import mismatch, relative
 from autogo_onnx.rewriters.verification.arbiter import Arbiter, NotFeasible
+from autogo_onnx.rewriters.verification.feeds import Noise
 from autogo_onnx.rewriters.verification.promise import Witness
 
 
@@ -182,6 +183,27 @@ def test_sequences_strings_and_nothing_at_all_are_compared() -> None:
     assert mismatch(np.zeros((0, 3)), np.zeros((0, 3)), 0.0) is None
     assert mismatch(None, None, 0.0) is None
     assert mismatch([np.ones(2)], [np.ones(2), np.ones(2)], 0.0) is not None
+
+
+@pytest.mark.parametrize("offset", [100_000, 2**60])
+def test_integers_are_compared_to_the_last_digit(offset: int) -> None:
+    def plus(value: int) -> onnx.ModelProto:
+        head = f"g (int64[N] x) => (int64[N] y) <int64 c = {{{value}}}> "
+        return from_text(head + "{ y = Add(x, c) }")
+
+    witness = Witness.of(plus(offset))
+    assert witness.objection(plus(offset)) is None
+    assert "differs" in str(witness.objection(plus(offset + 1)))
+
+
+def test_feeds_that_fill_the_memory_are_not_drawn() -> None:
+    fixed = from_text("g (float[70000,70000] x) => (float[70000,70000] y) { y = Relu(x) }")
+    with pytest.raises(InputError, match="no shapes"):
+        Witness.of(fixed)
+    wide = from_text("g (float[N,3000,3000] x) => (float[N,3000,3000] y) { y = Relu(x) }")
+    noise = Noise.of(wide)
+    assert noise.is_bearable({"N": 1})
+    assert not noise.is_bearable({"N": 2})
 
 
 def test_nan_and_infinity_must_stay_where_they_are() -> None:

@@ -18,6 +18,10 @@ import sandbox
 from onnx import TensorProto, helper, numpy_helper
 from random_nets import network
 
+from autogo_onnx import untrusted
+from autogo_onnx.errors import InputError
+from autogo_onnx.model import tensor_shapes
+
 Node = onnx.NodeProto
 info = helper.make_tensor_value_info
 node = helper.make_node
@@ -139,12 +143,15 @@ REFUSED: dict[str, Callable[[], onnx.ModelProto | bytes]] = {
     "exponential_functions": lambda: calling(30, last="Relu"),
     "external_absolute": lambda: external(location="/etc/passwd"),
     "external_folder": lambda: external(location="."),
+    "external_long_name": lambda: external(location="x" * 300),
+    "external_name_no_text": lambda: external(location="a\0b"),
     "external_negative": lambda: external(location="data", offset="-5"),
     "external_no_name": lambda: external(location=""),
     "external_no_number": lambda: external(location="data", offset="five"),
     "external_outside": lambda: external(location="a/../../x"),
     "external_too_long": lambda: external(location="data", length="9" * 30),
     "few_operands": lambda: model(node("Conv", ["x"], ["y"])),
+    "huge_attribute_of_nothing": lambda: model(node("F", ["x"], [], domain="f", k=2**62), relu()),
     "huge_attribute": lambda: model(node("Relu", ["x"], ["y"], foo=b"a" * 20_000_000)),
     "initializer_lies": lambda: lying([2**40], b"1234"),
     "initializer_negative": lambda: lying([-3], b"1234" * 3),
@@ -198,6 +205,31 @@ LEFT: dict[str, Callable[[], onnx.ModelProto | bytes]] = {
     ),
 }
 """Exit code 0: legal to ONNX's checker, but nobody runs it; the same model comes out."""
+
+
+def test_many_functions_are_counted_in_no_time() -> None:
+    """One function calls thousands; each was looked at again for each of the others once."""
+    odd, count = model(node("All", ["x"], ["y"], domain="f")), 5000
+    imports = [helper.make_opsetid("f", 1), helper.make_opsetid("", 17)]
+    for i in range(count):
+        body = [relu("a", "b")] * 500
+        odd.functions.append(helper.make_function("f", f"F{i}", ["a"], ["b"], body, imports))
+    calls = [node(f"F{i}", ["a"], [f"b{i}"], domain="f") for i in range(count)]
+    odd.functions.append(helper.make_function("f", "All", ["a"], ["b0"], calls, imports))
+    with pytest.raises(InputError, match="expand to more than"):
+        untrusted.check(odd)
+
+
+def test_keys_of_tables_may_be_any_number() -> None:
+    labels: dict[str, Any] = {"keys_int64s": [2**40, 1], "values_floats": [1.0, 2.0]}
+    untrusted.check(model(node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", **labels)))
+
+
+def test_shapes_that_double_are_not_followed() -> None:
+    double = [node("Concat", [f"s{i}"] * 2, [f"s{i + 1}"], axis=0) for i in range(60)]
+    odd = model(node("Shape", ["x"], ["s0"]), *double, node("Cast", ["s60"], ["y"], to=1))
+    assert tensor_shapes(odd)["s1"] == (4,)
+
 
 BOUNDS = {"megabytes": 6000, "seconds": 20}
 

@@ -115,7 +115,7 @@ def _merge(view: View, chain: Chain, affine: Affine) -> _Merge | str | None:
         return None
     # The one constant that is left must add the axes that both together would.
     full = np.broadcast_shapes(scale.shape, shift.shape)
-    if scales != shifts:
+    if not (scales and shifts):
         scale, shift = np.broadcast_to(scale, full), np.broadcast_to(shift, full)
     one = scale if scales or not shifts else None
     return _Merge(chain.nodes, chain.source, one, shift if shifts else None, None)
@@ -125,6 +125,8 @@ def _into_norm(view: View, chain: Chain, affine: Affine, norm: gs.Node) -> _Merg
     mean, variance = (np.asarray(constant_value(t), np.float64) for t in norm.inputs[3:5])
     shape = view.shape(chain.source)
     assert shape is not None, "read_chain() refused"
+    if chain.nodes[0] is not norm and shape[1] != mean.size:
+        return "the constants before the BatchNormalization may enlarge the tensor"
     channels = Channels(mean.size, len(shape) - 2, len(shape))
     scale, shift = channels.vector(affine.scale), channels.vector(affine.shift)
     if scale is None or shift is None:

@@ -4,7 +4,7 @@ Why: exporters of shape arithmetic and of masks cast back and forth; mixed preci
 float16 to float and back between neighbours that both want float16.
 Safety: exact. The type in the middle must hold every value of the first exactly (float16 to float,
 int32 to double, bool to anything), so casting there changes nothing. Any other pair rounds or wraps
-and stays.
+and stays, and so does one whose result is text.
 Skips: none.
 """
 
@@ -50,8 +50,8 @@ def find(view: View) -> Iterator[Match | Skip]:
             yield bypassing(view, node)
             continue
         inner = producer(node.inputs[0])
-        if inner is None or not is_op(inner, "Cast"):
-            continue
+        if inner is None or not is_op(inner, "Cast") or target == _T.STRING:
+            continue  # how a number is spelled depends on its type
         if _holds(source, view.element_type(inner.inputs[0])):
             yield Match((node, inner))
 

@@ -22,6 +22,7 @@ from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
 from autogo_onnx.rewriters.view import View
 
 _CLIP_HAS_INPUTS = 11
+_CLIP_OF_DOUBLES = 12  # before, ONNX Runtime has none, and attributes are float32
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
 
 
@@ -62,9 +63,12 @@ def apply(view: View, match: Match) -> None:
 
 def _is_written(view: View, clamp: Clamp) -> bool:
     """Whether the type is one that Clip takes in every opset, with attributes that are finite."""
-    if view.element_type(clamp.nodes[-1].outputs[0]) not in _FLOATS:
+    kind = view.element_type(clamp.nodes[-1].outputs[0])
+    if kind not in _FLOATS:
         return False
     is_relu = (clamp.low, clamp.high) == (0, math.inf)
+    if kind == onnx.TensorProto.DOUBLE and view.opset < _CLIP_OF_DOUBLES:
+        return is_relu
     is_finite = math.isfinite(clamp.low) and math.isfinite(clamp.high)
     return is_relu or is_finite or view.opset >= _CLIP_HAS_INPUTS
 

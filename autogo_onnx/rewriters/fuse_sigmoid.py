@@ -73,6 +73,8 @@ def _around(view: View, exp: gs.Node) -> _Sigmoid | None:
     if not is_op(inverse, "Div") or inverse.inputs[0] is plus_one.outputs[0]:
         return None
     numerator = inverse.inputs[0]
+    if numerator is negation.outputs[0]:
+        return None
     is_one = number(view, numerator, step.source) == 1
     return _Sigmoid(nodes, step.source, None if is_one else numerator)
 

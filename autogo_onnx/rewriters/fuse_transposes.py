@@ -37,6 +37,10 @@ def apply(view: View, match: Match) -> None:
     if perm == sorted(perm) and result.name not in view.fixed:
         disconnect(outer)
         redirect_readers(result, source)
+    elif perm == sorted(perm):
+        outer.inputs[0] = source
+        outer.op = "Identity"  # of two reversals not even the rank is known
+        outer.attrs.clear()
     else:
         outer.inputs[0] = source
         outer.attrs["perm"] = perm

@@ -23,7 +23,7 @@ import onnx_graphsurgeon as gs
 from autogo_onnx.graph import constant_value
 from autogo_onnx.liveness import disconnect, is_op
 from autogo_onnx.rewriters.patterns.position_wise import MOVING, input_axes, selected_target
-from autogo_onnx.rewriters.patterns.reading import producer, setting
+from autogo_onnx.rewriters.patterns.reading import is_given, producer, setting
 from autogo_onnx.rewriters.rule import Match, Rule, Safety, Skip
 from autogo_onnx.rewriters.view import View
 
@@ -120,7 +120,9 @@ def _selected(view: View, node: gs.Node) -> tuple[int, int] | None:
     else:
         bounds = [setting(node, n, i) for i, n in enumerate(("starts", "ends", "axes"), 1)]
         steps = setting(node, "steps", 4)
-        if any(b is None or b.size != 1 for b in bounds) or (steps is not None and steps[0] != 1):
+        if any(b is None or b.size != 1 for b in bounds):
+            return None
+        if is_given(node, "steps", 4) and (steps is None or steps[0] != 1):
             return None
         start, end, axis = (int(b.reshape(-1)[0]) for b in bounds if b is not None)
         axis, size = axis % len(shape), shape[axis % len(shape)]

@@ -71,7 +71,7 @@ def _sweep(
                 edited.update(map(id, found.nodes))
                 counts[rule.name] += 1
         if edited:
-            graph.nodes = [node for node in graph.nodes if node.outputs]
+            graph.nodes = [node for node in graph.nodes if node.inputs or node.outputs]
             settle(graph)
             saved[rule.name] += before - len(graph.nodes)
     return counts, saved, tuple(skips)

@@ -245,8 +245,9 @@ def _keep_in_constants(view: View, node: gs.Node, place: Channels, kept: np.ndar
 def _keep_in_split(
     view: View, spaces: Spaces, node: gs.Node, keep: Mapping[str, np.ndarray]
 ) -> None:
-    if node.inputs[0].name not in spaces.links:
-        return
+    made = {t.name for t in node.outputs}
+    if all(link.small not in made for link in spaces.links.get(node.inputs[0].name, ())):
+        return  # it splits another axis
     if not any(spaces.of(t.name) in keep for t in node.outputs):
         return
     sizes = [

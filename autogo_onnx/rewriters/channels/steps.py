@@ -97,8 +97,8 @@ def _pool(view: View, spaces: Spaces, node: gs.Node) -> str | None:
 def _reduction(view: View, spaces: Spaces, node: gs.Node) -> str | None:
     place = spaces.places.get(node.inputs[0].name)
     axes = setting(node, "axes", 1)
-    if place is None or place.rank is None or axes is None:
-        return f"{node.op} along unproven axes"
+    if place is None or place.rank is None or axes is None or not axes.size:
+        return f"{node.op} along unproven axes"  # none at all may stand for all
     along = {int(a) % place.rank for a in axes.reshape(-1)}
     axis = place.rank - 1 - place.after
     if axis in along:
@@ -120,16 +120,26 @@ def _move(view: View, spaces: Spaces, node: gs.Node) -> str | None:
     if is_op(node, "Reshape") and constant_value(node.inputs[1]) is None:
         return "the target of Reshape is not constant"
     after = moved(view, node, place)
-    if after is not None:
-        spaces.places[result] = after
-        spaces.join([source, result])
-        return None
-    merged = _merged(view.shape(node.inputs[0]), view.shape(node.outputs[0]), place)
+    merged = after or _merged(view.shape(node.inputs[0]), view.shape(node.outputs[0]), place)
     if merged is None:
         return f"{node.op} breaks the channels up"
+    if is_op(node, "Reshape") and _copies_channels(node, place, merged):
+        return "the target of Reshape takes one number of channels for another size"
     spaces.places[result] = merged
+    if after is not None:
+        spaces.join([source, result])
+        return None
     spaces.link(Link(source, result, 0, merged.size // place.size))
     return None
+
+
+def _copies_channels(reshape: gs.Node, before: Channels, after: Channels) -> bool:
+    """Whether a 0 in the target copies the channels to another axis, or another axis to them."""
+    target = constant_value(reshape.inputs[1])
+    assert target is not None, "_move() asked"
+    assert before.rank is not None, "nothing can be said of the result otherwise"
+    ends = {before.rank - 1 - before.after, target.size - 1 - after.after}
+    return len(ends) > 1 and any(target[axis] == 0 for axis in ends if axis < target.size)
 
 
 def _merged(
@@ -233,11 +243,13 @@ def _touches_others_only(node: gs.Node, place: Channels) -> bool:
 
 def _shape(view: View, spaces: Spaces, node: gs.Node) -> str | None:
     """Shape is harmless where only other dimensions are taken out of it."""
-    place = spaces.places[node.inputs[0].name]
+    place, sizes = spaces.places[node.inputs[0].name], node.outputs[0]
     if place.rank is None or node.attrs.get("start", 0) or "end" in node.attrs:
         return "Shape reads the number of channels"
+    if sizes.name in view.fixed:
+        return "the number of channels leaves the graph"
     axis = place.rank - 1 - place.after
-    for reader in node.outputs[0].outputs:
+    for reader in sizes.outputs:
         taken = constant_value(reader.inputs[1]) if is_op(reader, "Gather") else None
         if taken is None or any(int(i) % place.rank == axis for i in taken.reshape(-1)):
             return "Shape reads the number of channels"

@@ -74,4 +74,6 @@ def _bound(node: gs.Node, name: str, index: int, missing: float) -> float | None
     if not is_given(node, name, index):
         return missing
     value = setting(node, name, index)
-    return None if value is None or value.size != 1 else float(value.reshape(()))
+    if value is None or value.size != 1 or value.dtype.kind != "f":
+        return None
+    return float(value.reshape(()))

@@ -41,6 +41,8 @@ def refusal(node: gs.Node) -> str | None:
     bias = operand(node, 2)
     if weight is None:
         return f"the weight of {node.op} is not constant"
+    if not weight.size:
+        return f"the weight of {node.op} is empty"
     if weight.dtype not in (np.float32, np.float64):
         return f"weights in {weight.dtype} may overflow when scaled"
     if bias is None:
@@ -48,7 +50,7 @@ def refusal(node: gs.Node) -> str | None:
     value = constant_value(bias)
     if value is None:
         return f"the bias of {node.op} is not constant"
-    if value.size not in (1, channels(node)) or value.shape[-1:] not in ((), (1,), (value.size,)):
+    if value.size not in (1, channels(node)) or value.shape[-1:] not in ((), (value.size,)):
         return f"the bias of {node.op} differs within a channel"
     return None
 

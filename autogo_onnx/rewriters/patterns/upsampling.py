@@ -22,6 +22,7 @@ Factors = tuple[float | None, ...]
 
 _FIRST_WITH_SIZES = 11  # Before, `scales` was the only other input, and pixels were rounded down.
 _SIZES = 3
+_HALF_PIXELS = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel")
 _USUAL_AREA = 4.0
 # Multiply-accumulates that ONNX Runtime does in the time of one more resized value (AVX-512, one
 # thread), where scales or sizes are constant, and where they are computed, for which it leaves its
@@ -144,13 +145,14 @@ def _rounds_down(node: gs.Node, transformation: str, factors: Factors) -> bool:
     """Whether whole factors repeat pixels.
 
     Pixel `factor * i + r` lies at `i + r / factor`, or with half pixels at
-    `i + (r + 0.5) / factor - 0.5`, which is less than half a pixel from i.
+    `i + (r + 0.5) / factor - 0.5`, which is less than half a pixel from i. The last half is missing
+    from `tf_half_pixel_for_nn`, which is not one of them.
     """
     rounding = node.attrs.get("nearest_mode", "round_prefer_floor")
     if transformation == "asymmetric":
         is_double = all(factor in (1, 2) for factor in factors)
         return rounding == "floor" or (rounding == "round_prefer_floor" and is_double)
-    return "half_pixel" in transformation and rounding.startswith("round_prefer")
+    return transformation in _HALF_PIXELS and rounding.startswith("round_prefer")
 
 
 def _sizes(view: View, node: gs.Node) -> gs.Tensor | None:

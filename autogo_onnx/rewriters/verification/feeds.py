@@ -21,7 +21,7 @@ from autogo_onnx.inference import IR_WITH_DEFAULTED_INPUTS
 
 Feed = Mapping[str, np.ndarray[Any, Any]]
 Sizes = Mapping[str, int]
-"""Values of open dimensions, by the keys of `Noise.open_dims`."""
+"""Values of open dimensions, by the keys that `Noise` gives them."""
 
 BASE_SIZES = (32, 64, 48, 224, 16, 7, 1, 100, 512, 2, 3)
 """What open dimensions other than the batch are tried with until the model runs."""

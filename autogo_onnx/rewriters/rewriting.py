@@ -75,9 +75,10 @@ def rewrite(
     """Apply rules until none matches, and check that the outputs stay the same.
 
     First run the rules that always pay, all together; then those on trial, one at a time, each kept
-    only if the judge says so. A rule that breaks its promise on this model is found, dropped and
-    named among the skips. A model that cannot be verified, because ONNX Runtime does not run it, is
-    left alone.
+    only if the judge says so. The result is verified; if it is wrong, all is done again and
+    verified step by step, so that the rule that broke its promise on this model is found, dropped
+    and named among the skips. A model that cannot be verified, because ONNX Runtime does not run
+    it, is left alone.
 
     Args:
         model: checked; it is not changed.
@@ -94,9 +95,11 @@ def rewrite(
         witness = Witness.of(model, samples, seed=seed)
     except InputError as error:
         return Rewritten(model, (), (_untouched(error), *left_alone(graph)))
-    run = _Run(model, witness, [rule for rule in rules if not rule.on_trial])
-    run.simplify(graph)
-    run.try_all([rule for rule in rules if rule.on_trial], judge)
+    run = _Run(model, None)
+    run.all(graph, rules, judge)
+    if run.step.model is not model and witness.objection(run.step.model) is not None:
+        run = _Run(model, witness)
+        run.all(from_model(model), rules, judge)
     untouched = left_alone(run.step.view.graph)
     skips = _by_reason((*run.rejected, *untouched, *run.step.skips))
     return Rewritten(run.step.model, _by_rule(run.applied), skips, witness.remark)
@@ -120,15 +123,24 @@ class _Step:
 
 
 class _Run:
-    """One model on its way: what was applied so far, and what was not."""
+    """One model on its way: what was applied so far, and what was not.
 
-    def __init__(self, model: onnx.ModelProto, witness: Witness, rules: list[Rule]) -> None:
+    With a witness every step is verified, without one none is.
+    """
+
+    def __init__(self, model: onnx.ModelProto, witness: Witness | None) -> None:
         self.original = model
         self.witness = witness
-        self.rules = rules
+        self.rules: list[Rule] = []
         self.applied: list[Applied] = []
         self.rejected: list[Skip] = []
         self.step: _Step
+
+    def all(self, graph: gs.Graph, rules: Sequence[Rule], judge: Judge) -> None:
+        """Run the rules that always pay, then try the others."""
+        self.rules = [rule for rule in rules if not rule.on_trial]
+        self.simplify(graph)
+        self.try_all([rule for rule in rules if rule.on_trial], judge)
 
     def simplify(self, graph: gs.Graph) -> None:
         """Run all rules that always pay, without those that break their promise."""
@@ -171,8 +183,8 @@ class _Run:
             return self._reject(rule, f"it was not used, for it broke its promise: {error}")
         if not verdict.keep:
             return self._reject(rule, f"it was not used: {verdict}")
-        objection = self.witness.objection(step.model)
-        if objection is not None:
+        objection = self.witness and self.witness.objection(step.model)
+        if objection:
             return self._reject(rule, f"it was not used, for it broke its promise: {objection}")
         self.step = step
         self.rules.append(rule)
@@ -192,7 +204,7 @@ class _Run:
         growth = stored_bytes(result) - stored_bytes(self.original)
         if growth > _MOST_GROWTH_BYTES:
             return f"the file would grow by {growth} bytes"
-        return self.witness.objection(result)
+        return self.witness.objection(result) if self.witness else None
 
     def _guilty(self) -> Rule:
         """The last rule of a leading run of rules that breaks the promise, when it did not before.

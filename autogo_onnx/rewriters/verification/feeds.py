@@ -172,20 +172,9 @@ class Noise:
         return tuple(found)
 
 
-_INTEGERS = frozenset(
-    {
-        onnx.TensorProto.INT8,
-        onnx.TensorProto.INT16,
-        onnx.TensorProto.INT32,
-        onnx.TensorProto.INT64,
-        onnx.TensorProto.UINT8,
-        onnx.TensorProto.UINT16,
-        onnx.TensorProto.UINT32,
-        onnx.TensorProto.UINT64,
-    }
-)
 _NARROW = frozenset({onnx.TensorProto.INT8, onnx.TensorProto.UINT8})
 _FLOATS = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16})
+_INTEGERS = tensor_data.PLAIN_TYPES - _FLOATS - {onnx.TensorProto.BOOL}
 
 
 def _is_plain(element: int) -> bool:

@@ -99,7 +99,7 @@ def _part_graph(network: tuple[OpGraph, Spans], side: str, place: range) -> OpGr
 
 def _nasbench201(arch: str) -> tuple[OpGraph, Spans]:
     """A network and its 15 cells: the stem is one operator, a reduction seven, the end five."""
-    graph = nasbench201.build(arch)
+    graph = nasbench201.build(arch).folded()
     length, rest = divmod(len(graph.ops) - (1 + 2 * 7 + 5), 15)
     assert rest == 0, "a network of the family has 15 equal cells"
     starts = [1 + 7 * (cell // 5) + length * cell for cell in range(15)]
@@ -108,7 +108,7 @@ def _nasbench201(arch: str) -> tuple[OpGraph, Spans]:
 
 def _macro(arch: str) -> tuple[OpGraph, Spans]:
     """A network and its 8 blocks: the stem is two operators, the end five."""
-    graph = nasbench_macro.build(arch)
+    graph = nasbench_macro.build(arch).folded()
     firsts = {sum(blocks for blocks, _ in nasbench_macro.STAGES[:n]) for n in range(3)}
     lengths = [
         (1 if digit == "0" else 5) if place in firsts else (0 if digit == "0" else 6)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autogo_onnx.cost import macs
 from autogo_onnx.errors import InputError
-from autogo_onnx.segment_db.families import nasbench201, nasbench_macro, published
+from autogo_onnx.segment_db.families import nasbench201, nasbench_macro
 from autogo_onnx.segment_db.families.builder import Builder
 
 TABLES = Path(__file__).parents[2] / "shared" / "nas"
@@ -25,16 +24,16 @@ def _rows(table: str, every: int) -> list[dict[str, str]]:
 
 
 def test_macro_plain_chain_has_published_counts() -> None:
-    graph = nasbench_macro.build("00000000")
-    assert (published.parameters(graph), macs(graph)) == MACRO_PLAIN
+    network = nasbench_macro.build("00000000")
+    assert (network.parameters(), network.macs()) == MACRO_PLAIN
 
 
 @needs_tables
 def test_macro_counts_equal_table() -> None:
     for row in _rows("nasbench_macro/nasbench_macro_cifar10.csv.gz", 31):
-        graph = nasbench_macro.build(row["arch"])
-        assert published.parameters(graph) == int(row["params"]), row["arch"]
-        assert macs(graph) == int(row["macs"]), row["arch"]
+        network = nasbench_macro.build(row["arch"])
+        assert network.parameters() == int(row["params"]), row["arch"]
+        assert network.macs() == int(row["macs"]), row["arch"]
 
 
 @needs_tables
@@ -45,13 +44,13 @@ def test_nasbench201_counts_equal_table() -> None:
         assert nasbench201.published_parameters(arch) == parameters, arch
         if not nasbench201.parse(arch).structure():
             continue
-        graph = nasbench201.build(arch)
-        assert published.parameters(graph, unnormalized=32 + 64) <= parameters, arch
-        convolutions = sum(op.kind == "Conv" for op in graph.ops)
+        network = nasbench201.build(arch)
+        assert network.parameters() <= parameters, arch
+        convolutions = sum(op.kind == "Conv" for op in network.graph.ops)
         if convolutions == 1 + 6 + 15 * arch.count("nor_conv"):  # no dead branch
             whole += 1
-            assert published.parameters(graph, unnormalized=32 + 64) == parameters, arch
-            assert macs(graph) == int(row["macs_conv_linear_32x32"]), arch
+            assert network.parameters() == parameters, arch
+            assert network.macs() == int(row["macs_conv_linear_32x32"]), arch
     assert whole > 100
 
 
@@ -98,11 +97,9 @@ def test_macro_refuses() -> None:
 
 def test_classes_and_size_are_free() -> None:
     arch = "|skip_connect~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
-    graph = nasbench201.build(arch, classes=120, size=16)
-    assert graph.output_shapes == ((1, 120),)
-    assert nasbench201.published_parameters(arch, classes=120) == published.parameters(
-        graph, unnormalized=32 + 64
-    )
+    network = nasbench201.build(arch, classes=120, size=16)
+    assert network.graph.output_shapes == ((1, 120),)
+    assert nasbench201.published_parameters(arch, classes=120) == network.parameters()
 
 
 def test_builder_shapes() -> None:

@@ -75,7 +75,7 @@ def test_an_identity_is_described_by_its_boundary() -> None:
 
 
 def test_nothing_before_the_segment() -> None:
-    graph = nasbench_macro.build("01200120")
+    graph = nasbench_macro.build("01200120").folded()
     nothing, rest = cut(graph, ()).graph, cut(graph, range(5, len(graph.ops))).graph
     segment = cut(graph, range(5)).graph
     found = named(features.row(nothing, segment, segment, rest))
@@ -84,7 +84,7 @@ def test_nothing_before_the_segment() -> None:
 
 
 def test_rows_equal_single_rows() -> None:
-    before, segment, after = thirds(nasbench201.build(RESIDUAL))
+    before, segment, after = thirds(nasbench201.build(RESIDUAL).folded())
     replacements = [segment, residual_block(), OpGraph(segment.input_shapes, (), (), (0,))]
     together = features.rows(features.context(before, segment, after), replacements)
     assert together.dtype == np.float32
@@ -95,7 +95,7 @@ def test_rows_equal_single_rows() -> None:
 
 
 def test_the_way_back_is_the_other_replacement() -> None:
-    before, segment, after = thirds(nasbench201.build(RESIDUAL))
+    before, segment, after = thirds(nasbench201.build(RESIDUAL).folded())
     site = features.context(before, segment, after)
     (back,) = features.rows_back(site, [residual_block()])
     assert np.array_equal(back, features.row(before, residual_block(), segment, after))
@@ -103,7 +103,7 @@ def test_the_way_back_is_the_other_replacement() -> None:
 
 
 def test_a_segment_replaced_by_itself_changes_nothing() -> None:
-    graph = nasbench_macro.build("12021021")
+    graph = nasbench_macro.build("12021021").folded()
     found = named(features.row(*(thirds(graph)[i] for i in (0, 1, 1, 2))))
     changes = {name: v for name, v in found.items() if name.startswith("change.")}
     assert not any(changes.values())
@@ -133,8 +133,10 @@ def test_branches_may_come_in_any_order() -> None:
 def test_isomorphic_cells_have_the_same_features() -> None:
     one = nasbench201.build(
         "|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|none~0|none~1|skip_connect~2|"
-    )
-    same = nasbench201.build("|none~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|nor_conv_1x1~2|")
+    ).folded()
+    same = nasbench201.build(
+        "|none~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|nor_conv_1x1~2|"
+    ).folded()
     assert np.array_equal(part_features.describe(one), part_features.describe(same))
 
 

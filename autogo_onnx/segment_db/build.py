@@ -39,6 +39,6 @@ def build(path: Path, *, progress: Progress | None = None, every: int = 1) -> No
 def networks(every: int = 1) -> Iterator[tuple[str, OpGraph]]:
     """The distinct networks of all families, with the name of their family."""
     for arch in islice(nasbench201.distinct(), 0, None, every):
-        yield nasbench201.NAME, nasbench201.build(arch)
+        yield nasbench201.NAME, nasbench201.build(arch).folded()
     for arch in islice(nasbench_macro.distinct(), 0, None, every):
-        yield nasbench_macro.NAME, nasbench_macro.build(arch)
+        yield nasbench_macro.NAME, nasbench_macro.build(arch).folded()

@@ -16,7 +16,8 @@ import sqlite3
 from contextlib import closing
 
 from autogo_onnx.opgraph import Shape, to_json
-from autogo_onnx.segment_db.mining import Mined, Segment
+from autogo_onnx.segment_db.mining import Mined
+from autogo_onnx.segment_db.segment import Segment
 
 APPLICATION_ID = 0x41474F58  # "AGOX"
 SCHEMA_VERSION = 1

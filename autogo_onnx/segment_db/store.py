@@ -25,7 +25,8 @@ from autogo_onnx.segment_db.image import (
     insert_sightings,
 )
 from autogo_onnx.segment_db.isomorphism import are_isomorphic
-from autogo_onnx.segment_db.mining import Boundary, Segment, find
+from autogo_onnx.segment_db.mining import find
+from autogo_onnx.segment_db.segment import Boundary, Segment
 from autogo_onnx.segment_db.vocabulary import Vocabulary
 
 _COLUMNS = """SELECT id, graph, segment.count, (

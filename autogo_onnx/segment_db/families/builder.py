@@ -1,26 +1,33 @@
-"""Write an `OpGraph` operator by operator; every method returns the number of a new tensor."""
+"""Write a network operator by operator; every method returns the number of a new tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from autogo_onnx.opgraph import AttributeValue, Op, OpGraph, Shape
+from autogo_onnx.segment_db.families.network import Network
+
+Pair = int | tuple[int, int]
 
 
 class Builder:
-    """A graph under construction: 2-D images `[N,C,H,W]`, square kernels, "same" padding.
+    """A network under construction, on images `[N,C,H,W]`.
 
-    A batch normalization that follows a convolution is folded into it, so it leaves no operator.
+    Windows are padded by half their extent on every side, as PyTorch's authors do; with
+    `same_upper` so that the output has `ceil(size / stride)` pixels, the odd pixel at the end, as
+    TensorFlow's do.
 
     >>> net = Builder((1, 3, 8, 8))
-    >>> net.graph(net.relu(net.conv(0, 4, kernel=3, stride=2))).output_shapes
+    >>> net.network(net.relu(net.conv(0, 4, kernel=3, stride=2))).graph.output_shapes
     ((1, 4, 4, 4),)
     """
 
-    def __init__(self, *input_shapes: Shape) -> None:
+    def __init__(self, *input_shapes: Shape, same_upper: bool = False) -> None:
         self._input_shapes = input_shapes
+        self._same_upper = same_upper
         self._ops: list[Op] = []
         self._shapes: list[Shape] = list(input_shapes)
+        self._biased: set[int] = set()
 
     def shape(self, x: int) -> Shape:
         """Shape of tensor `x`."""
@@ -38,48 +45,114 @@ class Builder:
         self._shapes.append(shape)
         return len(self._shapes) - 1
 
+    def unary(self, kind: str, x: int, **attributes: AttributeValue) -> int:
+        """An operator that works element by element: an activation, say."""
+        return self.op(kind, (x,), self.shape(x), **attributes)
+
     def conv(
-        self, x: int, channels: int, *, kernel: int = 1, stride: int = 1, group: int = 1
+        self,
+        x: int,
+        channels: int,
+        *,
+        kernel: Pair = 1,
+        stride: Pair = 1,
+        group: int = 1,
+        dilation: int = 1,
+        bias: bool = False,
     ) -> int:
-        """Convolution with padding `kernel // 2`."""
-        return self.op(
+        """Convolution; a pair is (height, width)."""
+        window = _window(kernel, stride, dilation)
+        pads = self._pads(x, window)
+        size = _slid(self.shape(x)[2:], window, pads)
+        made = self.op(
             "Conv",
             (x,),
-            self._pooled(x, kernel, stride, channels),
-            dilations=(1, 1),
+            (self.shape(x)[0], channels, *size),
+            dilations=window[2],
             group=group,
-            kernel_shape=(kernel, kernel),
-            pads=(kernel // 2,) * 4,
-            strides=(stride, stride),
+            kernel_shape=window[0],
+            pads=pads,
+            strides=window[1],
         )
+        if bias:
+            self._biased.add(len(self._ops) - 1)
+        return made
 
-    def depthwise(self, x: int, *, kernel: int, stride: int = 1) -> int:
+    def conv_bn(
+        self,
+        x: int,
+        channels: int,
+        *,
+        kernel: Pair = 1,
+        stride: Pair = 1,
+        group: int = 1,
+        dilation: int = 1,
+    ) -> int:
+        """Convolution without bias and its batch normalization."""
+        made = self.conv(x, channels, kernel=kernel, stride=stride, group=group, dilation=dilation)
+        return self.batch_norm(made)
+
+    def depthwise(
+        self, x: int, *, kernel: Pair, stride: Pair = 1, dilation: int = 1, bias: bool = False
+    ) -> int:
         """Convolution of every channel by itself."""
         width = self.channels(x)
-        return self.conv(x, width, kernel=kernel, stride=stride, group=width)
+        return self.conv(
+            x, width, kernel=kernel, stride=stride, group=width, dilation=dilation, bias=bias
+        )
+
+    def transposed(self, x: int, channels: int, *, kernel: int, stride: int, bias: bool) -> int:
+        """Transposed convolution that multiplies the size by `stride`; odd pads as PyTorch's."""
+        batch, _, *space = self.shape(x)
+        pad = (kernel - 1) // 2
+        extra = stride + 2 * pad - kernel
+        made = self.op(
+            "ConvTranspose",
+            (x,),
+            (batch, channels, *(n * stride for n in space)),
+            dilations=(1, 1),
+            group=1,
+            kernel_shape=(kernel, kernel),
+            output_padding=(extra, extra),
+            pads=(pad,) * 4,
+            strides=(stride, stride),
+        )
+        if bias:
+            self._biased.add(len(self._ops) - 1)
+        return made
 
     def pool(self, kind: str, x: int, *, kernel: int, stride: int = 1) -> int:
-        """`MaxPool` or `AveragePool`, odd kernels padded by `kernel // 2` and even ones not at all.
+        """`MaxPool` or `AveragePool`; without `same_upper`, even kernels are not padded.
 
         Padding is not counted in averages, which is ONNX's default.
         """
+        window = _window(kernel, stride, 1)
+        pads = self._pads(x, window) if kernel % 2 or self._same_upper else (0,) * 4
         return self.op(
             kind,
             (x,),
-            self._pooled(x, kernel, stride, self.channels(x)),
+            (*self.shape(x)[:2], *_slid(self.shape(x)[2:], window, pads)),
             ceil_mode=0,
-            kernel_shape=(kernel, kernel),
-            pads=(kernel // 2 if kernel % 2 else 0,) * 4,
-            strides=(stride, stride),
+            kernel_shape=window[0],
+            pads=pads,
+            strides=window[1],
         )
+
+    def batch_norm(self, x: int) -> int:
+        """Batch normalization."""
+        return self.unary("BatchNormalization", x, epsilon=1e-5)
 
     def relu(self, x: int) -> int:
         """Rectifier."""
-        return self.op("Relu", (x,), self.shape(x))
+        return self.unary("Relu", x)
 
-    def batch_norm(self, x: int) -> int:
-        """A batch normalization that cannot be folded, as after an `Add`."""
-        return self.op("BatchNormalization", (x,), self.shape(x), epsilon=1e-5)
+    def relu6(self, x: int) -> int:
+        """Rectifier that saturates at 6."""
+        return self.unary("Clip", x, min=0.0, max=6.0)
+
+    def dropout(self, x: int) -> int:
+        """Nothing at inference; it is kept so that published operator counts can be compared."""
+        return self.unary("Identity", x)
 
     def add(self, *terms: int) -> int:
         """Sum of one or more tensors, as a chain of two-operand additions from the left."""
@@ -88,27 +161,78 @@ class Builder:
             total = self.op("Add", (total, term), self.shape(total))
         return total
 
+    def mul(self, x: int, gate: int) -> int:
+        """Product of a tensor and one of its shape or of shape `[N,C,1,1]`."""
+        return self.op("Mul", (x, gate), self.shape(x))
+
     def concat(self, *parts: int) -> int:
-        """Concatenation along channels."""
+        """Concatenation along channels; a single part is given back."""
+        if len(parts) == 1:
+            return parts[0]
         batch, _, *space = self.shape(parts[0])
         width = sum(self.channels(p) for p in parts)
         return self.op("Concat", parts, (batch, width, *space), axis=1)
 
+    def global_pool(self, x: int) -> int:
+        """Average of every channel: `[N,C,1,1]`."""
+        return self.op("GlobalAveragePool", (x,), (*self.shape(x)[:2], 1, 1))
+
+    def linear(self, x: int, features: int) -> int:
+        """Flatten and a linear layer with bias."""
+        batch, *rest = self.shape(x)
+        width = 1
+        for size in rest:
+            width *= size
+        flat = x if len(rest) == 1 else self.op("Flatten", (x,), (batch, width), axis=1)
+        made = self.op("Gemm", (flat,), (batch, features), alpha=1.0, beta=1.0, transB=1)
+        self._biased.add(len(self._ops) - 1)
+        return made
+
     def classifier(self, x: int, classes: int) -> int:
         """Global average pool, flatten, linear layer with bias."""
-        batch, width = self.shape(x)[:2]
-        pooled = self.op("GlobalAveragePool", (x,), (batch, width, 1, 1))
-        flat = self.op("Flatten", (pooled,), (batch, width), axis=1)
-        return self.op("Gemm", (flat,), (batch, classes), alpha=1.0, beta=1.0, transB=1)
+        return self.linear(self.global_pool(x), classes)
+
+    def network(self, *outputs: int) -> Network:
+        """The finished network."""
+        return Network(self.graph(*outputs), frozenset(self._biased))
 
     def graph(self, *outputs: int) -> OpGraph:
-        """The finished graph."""
+        """Its graph alone."""
         first = len(self._input_shapes)
         return OpGraph(
             self._input_shapes, tuple(self._ops), tuple(self._shapes[first:]), tuple(outputs)
         )
 
-    def _pooled(self, x: int, kernel: int, stride: int, channels: int) -> Shape:
-        batch, _, *space = self.shape(x)
-        pad = kernel // 2 if kernel % 2 else 0
-        return (batch, channels, *((s + 2 * pad - kernel) // stride + 1 for s in space))
+    def _pads(self, x: int, window: _Window) -> tuple[int, ...]:
+        """Top, left, bottom, right."""
+        begin, end = [], []
+        for size, kernel, stride, dilation in zip(self.shape(x)[2:], *window, strict=True):
+            total = 2 * (kernel // 2) * dilation
+            if self._same_upper:
+                reach = (-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1
+                total = max(0, reach - size)
+            begin.append(total // 2)
+            end.append(total - total // 2)
+        return (*begin, *end)
+
+
+_Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+def _window(kernel: Pair, stride: Pair, dilation: int) -> _Window:
+    """Kernel, stride and dilation by axis."""
+    return _pair(kernel), _pair(stride), (dilation, dilation)
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _slid(size: Sequence[int], window: _Window, pads: Sequence[int]) -> tuple[int, ...]:
+    """Pixels that a window leaves, by axis."""
+    return tuple(
+        (n + begin + end - (kernel - 1) * dilation - 1) // stride + 1
+        for n, begin, end, kernel, stride, dilation in zip(
+            size, pads[:2], pads[2:], *window, strict=True
+        )
+    )

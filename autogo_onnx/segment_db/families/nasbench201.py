@@ -20,6 +20,8 @@ from itertools import product
 from autogo_onnx.errors import InputError
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.segment_db.families.builder import Builder
+from autogo_onnx.segment_db.families.family import Family, sampled
+from autogo_onnx.segment_db.families.network import Network
 
 NAME = "nasbench201"
 OPERATIONS = ("avg_pool_3x3", "none", "nor_conv_1x1", "nor_conv_3x3", "skip_connect")
@@ -76,7 +78,7 @@ def encode(operations: tuple[str, ...]) -> str:
     return "+".join("|" + "".join(f"{op}~{begin}|" for begin, op in node) for node in nodes)
 
 
-def build(arch: str, *, classes: int = 10, size: int = 32, cells: int = 5) -> OpGraph:
+def build(arch: str, *, classes: int = 10, size: int = 32, cells: int = 5) -> Network:
     """The network of a cell: stem, three stages of `cells` cells, classifier.
 
     Input `[1,3,size,size]`, output `[1,classes]`.
@@ -88,14 +90,14 @@ def build(arch: str, *, classes: int = 10, size: int = 32, cells: int = 5) -> Op
     if not cell.structure():
         raise InputError(f"NAS-Bench-201 cell {arch!r}: no path from its input to its output")
     net = Builder((1, 3, size, size))
-    x = net.conv(0, _WIDTHS[0], kernel=3)
+    x = net.conv_bn(0, _WIDTHS[0], kernel=3)
     for width in _WIDTHS:
         if width != _WIDTHS[0]:
             x = _residual(net, x, width)
         for _ in range(cells):
             x = _cell(net, x, cell)
     x = net.relu(net.batch_norm(x))
-    return net.graph(net.classifier(x, classes))
+    return net.network(net.classifier(x, classes))
 
 
 def distinct() -> Iterator[str]:
@@ -125,7 +127,7 @@ def published_parameters(arch: str, *, classes: int = 10) -> int:
 
 def _cell_graph(cell: Cell) -> OpGraph:
     net = Builder((1, 16, 8, 8))
-    return net.graph(_cell(net, 0, cell))
+    return net.network(_cell(net, 0, cell)).graph
 
 
 def _cell(net: Builder, x: int, cell: Cell) -> int:
@@ -147,14 +149,22 @@ def _cell(net: Builder, x: int, cell: Cell) -> int:
             return y
         if operation == "avg_pool_3x3":
             return net.pool("AveragePool", y, kernel=3)
-        return net.conv(net.relu(y), net.channels(y), kernel=_KERNEL[operation])
+        return net.conv_bn(net.relu(y), net.channels(y), kernel=_KERNEL[operation])
 
     return node(3)
 
 
 def _residual(net: Builder, x: int, width: int) -> int:
     """Halve the resolution and change the width; the shortcut has no batch normalization."""
-    main = net.conv(net.relu(x), width, kernel=3, stride=2)
-    main = net.conv(net.relu(main), width, kernel=3)
+    main = net.conv_bn(net.relu(x), width, kernel=3, stride=2)
+    main = net.conv_bn(net.relu(main), width, kernel=3)
     shortcut = net.conv(net.pool("AveragePool", x, kernel=2, stride=2), width)
     return net.add(main, shortcut)
+
+
+FAMILY = Family(
+    NAME,
+    build,
+    lambda count, seed: sampled(distinct(), count, seed),
+    "Dong and Yang, ICLR 2020, arXiv:2001.00326; github.com/GATECH-EIC/HW-NAS-Bench",
+)

@@ -10,33 +10,34 @@ from collections.abc import Iterator
 from itertools import product
 
 from autogo_onnx.errors import InputError
-from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.segment_db.families.builder import Builder
+from autogo_onnx.segment_db.families.family import Family, sampled
+from autogo_onnx.segment_db.families.network import Network
 
 NAME = "nasbench_macro"
 STAGES = ((2, 64), (3, 128), (3, 256))
 _POSITIONS = sum(blocks for blocks, _ in STAGES)
 
 
-def build(arch: str) -> OpGraph:
+def build(arch: str) -> Network:
     """The network of eight digits: 0 identity, 1 MBConv k3 e3, 2 MBConv k5 e6; input 3x32x32.
 
     Raises:
         InputError: `arch` is not eight digits of 0, 1, 2.
 
-    >>> len(build("00000000").ops)
-    10
+    >>> build("00000000").parameters()
+    387882
     """
     if len(arch) != _POSITIONS or set(arch) - set("012"):
         raise InputError(f"NAS-Bench-Macro architecture {arch!r} is not {_POSITIONS} digits of 012")
     net = Builder((1, 3, 32, 32))
-    x = net.relu(net.conv(0, 32, kernel=3))
+    x = net.relu(net.conv_bn(0, 32, kernel=3))
     digits = iter(arch)
     for blocks, width in STAGES:
         for position in range(blocks):
             x = _block(net, x, next(digits), width, stride=1 if position else 2)
-    x = net.relu(net.conv(x, 1280))
-    return net.graph(net.classifier(x, 10))
+    x = net.relu(net.conv_bn(x, 1280))
+    return net.network(net.classifier(x, 10))
 
 
 def distinct() -> Iterator[str]:
@@ -62,9 +63,17 @@ def _identities_first(arch: str) -> str:
 
 def _block(net: Builder, x: int, digit: str, width: int, stride: int) -> int:
     if digit == "0":
-        return x if stride == 1 else net.conv(x, width, stride=stride)
+        return x if stride == 1 else net.conv_bn(x, width, stride=stride)
     kernel, expansion = (3, 3) if digit == "1" else (5, 6)
-    wide = net.relu(net.conv(x, net.channels(x) * expansion))
-    wide = net.relu(net.depthwise(wide, kernel=kernel, stride=stride))
-    y = net.conv(wide, width)
+    wide = net.relu(net.conv_bn(x, net.channels(x) * expansion))
+    deep = net.depthwise(wide, kernel=kernel, stride=stride)
+    y = net.conv_bn(net.relu(net.batch_norm(deep)), width)
     return net.add(x, y) if stride == 1 else y
+
+
+FAMILY = Family(
+    NAME,
+    build,
+    lambda count, seed: sampled(distinct(), count, seed),
+    "Su et al., CVPR 2021, arXiv:2103.11922; github.com/xiusu/NAS-Bench-Macro",
+)

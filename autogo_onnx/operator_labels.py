@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from math import prod
 
-from autogo_onnx.opgraph import AttributeValue, OpGraph, Shape
+from autogo_onnx.opgraph import Attributes, AttributeValue, OpGraph, Shape
 
+# `Concat` is none of them: the order of its operands is the order of the channels.
 COMMUTATIVE = frozenset({"Add", "And", "Equal", "Max", "Mean", "Min", "Mul", "Or", "Sum", "Xor"})
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 _POOLS = frozenset({"AveragePool", "LpPool", "MaxPool"})
@@ -28,8 +29,6 @@ _IGNORED = frozenset(
 )
 # A Gemm's weights take up any scale.
 _IGNORED_OF_KIND = {"Gemm": frozenset({"alpha", "beta"})}
-
-Attributes = tuple[tuple[str, AttributeValue], ...]
 
 
 def structure_label(graph: OpGraph, index: int) -> str:
@@ -56,6 +55,29 @@ def token_label(graph: OpGraph, index: int) -> str:
     op = graph.ops[index]
     operands = tuple(graph.shape(t) for t in op.inputs)
     return _token_label(op.kind, op.attributes, operands, graph.op_shapes[index])
+
+
+def structure_labels(graph: OpGraph) -> list[str]:
+    """The `structure_label` of every operator."""
+    shapes = graph.input_shapes + graph.op_shapes
+    return [
+        _structure_label(
+            op.kind,
+            len(op.inputs),
+            op.attributes,
+            shapes[op.inputs[0]] if op.inputs and op.kind in _CONVOLUTIONS else (),
+        )
+        for op in graph.ops
+    ]
+
+
+def token_labels(graph: OpGraph) -> list[str]:
+    """The `token_label` of every operator."""
+    shapes = graph.input_shapes + graph.op_shapes
+    return [
+        _token_label(op.kind, op.attributes, tuple([shapes[t] for t in op.inputs]), shape)
+        for op, shape in zip(graph.ops, graph.op_shapes, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1 << 14)

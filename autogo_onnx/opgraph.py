@@ -25,6 +25,7 @@ from typing import Any
 
 Shape = tuple[int, ...]
 AttributeValue = int | float | str | tuple[int, ...]
+Attributes = tuple[tuple[str, AttributeValue], ...]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Op:
 
     kind: str
     inputs: tuple[int, ...]
-    attributes: tuple[tuple[str, AttributeValue], ...] = ()
+    attributes: Attributes = ()
 
     @classmethod
     def make(cls, kind: str, inputs: Collection[int], **attributes: AttributeValue) -> Op:
@@ -100,6 +101,25 @@ class OpGraph:
             for tensor in dict.fromkeys(op.inputs):
                 readers[tensor].append(index)
         return tuple(tuple(r) for r in readers)
+
+
+def node_outputs(graph: OpGraph, index: int) -> dict[int, int]:
+    """The operators that stand for the outputs of one node: index by the output's position.
+
+    Every output of a node is an operator, and from the second on they say so by `output`. Of equal
+    nodes the first operators of every position belong together, then the second ones.
+
+    >>> first, second = Op.make("Split", (0,), axis=1), Op.make("Split", (0,), axis=1, output=1)
+    >>> node_outputs(OpGraph(((1, 4),), (second, first), ((1, 2), (1, 2)), (1, 2)), 1)
+    {0: 1, 1: 0}
+    """
+    node = graph.ops[index].with_attributes(output=0)
+    by_position: dict[int, list[int]] = {}
+    for other, op in enumerate(graph.ops):
+        if op.kind == node.kind and op.with_attributes(output=0) == node:
+            by_position.setdefault(op.get("output", 0), []).append(other)
+    turn = by_position[graph.ops[index].get("output", 0)].index(index)
+    return {at: ops[turn] for at, ops in sorted(by_position.items()) if turn < len(ops)}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""An order of a graph's operators that does not depend on how the graph is numbered."""

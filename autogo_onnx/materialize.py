@@ -15,8 +15,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from autogo_onnx.attribute_forms import INPUT_ATTRIBUTES
 from autogo_onnx.errors import InputError
-from autogo_onnx.opgraph import Op, OpGraph, Shape
+from autogo_onnx.opgraph import Op, OpGraph, Shape, node_outputs
 from autogo_onnx.weights import Array, random_weights
 
 __all__ = ["random_weights", "to_onnx"]
@@ -30,6 +31,7 @@ _PLAIN = frozenset({
     "Softsign", "SpaceToDepth", "Sqrt", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Transpose",
 })  # fmt: skip
 _OF_ONE_OPERAND = frozenset({"BatchNormalization", "Conv", "ConvTranspose"})
+_NEEDED = {"Pad": {"pads"}, "Slice": {"starts", "ends"}}
 # Attribute values that say the same as leaving the attribute out, at every opset.
 _NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "ceil_mode": lambda v: v == 0,
@@ -37,6 +39,7 @@ _NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "dilations": lambda v: all(d == 1 for d in v),
     "mode": lambda v: v == "DCR",
     "momentum": lambda v: True,
+    "noop_with_empty_axes": lambda v: v == 0,
     "spatial": lambda v: v == 1,
     "storage_order": lambda v: True,
     "training_mode": lambda v: v == 0,
@@ -115,8 +118,10 @@ class _Writer:
         """Add an operator's weights; returns their names."""
         return [self.constant(f"{site.out}.w{n}", w) for n, w in enumerate(site.weights)]
 
-    def node(self, kind: str, inputs: Sequence[str], out: str, attributes: dict[str, Any]) -> None:
-        """Add a node with the attributes that this opset knows.
+    def node(
+        self, kind: str, inputs: Sequence[str], out: str | Sequence[str], attributes: dict[str, Any]
+    ) -> None:
+        """Add a node, named after its first output, with the attributes that this opset knows.
 
         Raises:
             InputError: the opset lacks the operator, or an attribute that changes the result.
@@ -129,7 +134,8 @@ class _Writer:
             if name not in _NEUTRAL or not _NEUTRAL[name](attributes[name]):
                 raise InputError(f"opset {self.opset}: {kind} has no attribute {name!r}")
         said = {k: v for k, v in sorted(attributes.items()) if k in known}
-        self.nodes.append(helper.make_node(kind, inputs, [out], name=out, **said))
+        outputs = [out] if isinstance(out, str) else out
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=outputs[0], **said))
 
     def expose_outputs(self) -> list[str]:
         """Names of the boundary outputs; each gets a tensor of its own, as ONNX wants it."""
@@ -157,8 +163,18 @@ def _write_plain(writer: _Writer, site: _Site) -> None:
         raise InputError(f"operator {site.index}: {kind} with computed weights is not known")
     if len(site.operands) + len(site.weights) < schema.min_input:
         raise InputError(f"operator {site.index}: {kind} has no weights")
+    if kind == "Concat" and not _is_whole(writer.graph, site):
+        raise InputError(f"operator {site.index}: a Concat with a constant is not known")
     inputs = [*site.operands, *writer.weights(site)]
     writer.node(kind, inputs, site.out, dict(site.op.attributes))
+
+
+def _is_whole(graph: OpGraph, site: _Site) -> bool:
+    """Whether the operands of a Concat are all of it."""
+    made = graph.op_shapes[site.index]
+    axis = site.op.get("axis", 1) % len(made) if made else 0
+    given = [graph.shape(t) for t in site.op.inputs]
+    return not made or not all(given) or sum(s[axis] for s in given) == made[axis]
 
 
 def _write_gemm(writer: _Writer, site: _Site) -> None:
@@ -171,19 +187,6 @@ def _write_gemm(writer: _Writer, site: _Site) -> None:
         names.append(writer.constant(f"{site.out}.w1", zeros))
     attributes = {**dict(site.op.attributes), "transB": 1}
     writer.node("Gemm", [*site.operands, *names], site.out, attributes)
-
-
-def _write_clip(writer: _Writer, site: _Site) -> None:
-    """Bounds are attributes before opset 11, inputs from then on."""
-    if writer.opset < 11:
-        writer.node("Clip", site.operands, site.out, dict(site.op.attributes))
-        return
-    bounds = {side: site.op.get(side) for side in ("min", "max")}
-    names = [
-        "" if value is None else writer.constant(f"{site.out}.{side}", np.float32(value))
-        for side, value in bounds.items()
-    ]
-    writer.node("Clip", [*site.operands, *names], site.out, {})
 
 
 def _write_hard_swish(writer: _Writer, site: _Site) -> None:
@@ -212,13 +215,40 @@ def _write_reshape(writer: _Writer, site: _Site) -> None:
     writer.node("Reshape", [*site.operands, target], site.out, {})
 
 
-def _write_reduce(writer: _Writer, site: _Site) -> None:
-    """Axes are an attribute before opset 18, an input from then on."""
-    _shape_with_batch(writer.graph, site)
+def _write_split(writer: _Writer, site: _Site) -> None:
+    """One node for all parts, where the first of them stands; their lengths are spelled out."""
+    graph, parts = writer.graph, node_outputs(writer.graph, site.index)
+    if site.index != min(parts.values()):
+        return
+    shape = _shape_with_batch(graph, site)
+    axis = site.op.get("axis", 0) % max(1, len(shape))
+    if axis == 0:
+        raise InputError(f"operator {site.index}: Split does not keep the batch axis")
+    lengths = tuple(graph.op_shapes[part][axis] for part in parts.values())
+    whole = graph.shape(site.op.inputs[0])[axis]
+    if tuple(parts) != tuple(range(len(parts))) or sum(lengths) != whole:
+        raise InputError(f"operator {site.index}: Split, whose other parts are elsewhere")
+    names = [writer.name(graph.n_inputs + part) for part in parts.values()]
+    if writer.opset < 13:
+        writer.node("Split", site.operands, names, {"axis": axis, "split": lengths})
+        return
+    constant = writer.constant(f"{site.out}.split", np.array(lengths, np.int64))
+    writer.node("Split", [*site.operands, constant], names, {"axis": axis})
+
+
+def _write_with_inputs(writer: _Writer, site: _Site) -> None:
+    """What is an attribute at one opset and an input from another on; see `INPUT_ATTRIBUTES`."""
     inputs, attributes = list(site.operands), dict(site.op.attributes)
-    if writer.opset >= 18 and "axes" in attributes:
-        axes = np.array(attributes.pop("axes"), np.int64)
-        inputs.append(writer.constant(f"{site.out}.axes", axes))
+    if site.op.kind != "Clip":
+        _keep_batch(writer.graph, site)
+    for name in sorted(_NEEDED.get(site.op.kind, set()) - attributes.keys()):
+        raise InputError(f"operator {site.index}: {site.op.kind} has no constant {name!r}")
+    since, names = INPUT_ATTRIBUTES[site.op.kind]
+    if writer.opset >= since:
+        inputs += [_constant_input(writer, site, name) for name in names]
+        attributes = {k: v for k, v in attributes.items() if k not in names}
+    while not inputs[-1]:
+        inputs.pop()
     writer.node(site.op.kind, inputs, site.out, attributes)
 
 
@@ -248,17 +278,38 @@ def _write_resize(writer: _Writer, site: _Site) -> None:
 
 _WRITERS: dict[str, Callable[[_Writer, _Site], None]] = {
     **dict.fromkeys(_PLAIN, _write_plain),
-    "Clip": _write_clip,
+    **dict.fromkeys(INPUT_ATTRIBUTES, _write_with_inputs),
     "Gemm": _write_gemm,
     "HardSwish": _write_hard_swish,
     "LogSoftmax": _write_softmax,
-    "ReduceMax": _write_reduce,
-    "ReduceMean": _write_reduce,
     "Reshape": _write_reshape,
     "Resize": _write_resize,
     "Softmax": _write_softmax,
+    "Split": _write_split,
     "Upsample": _write_resize,
 }
+
+
+def _constant_input(writer: _Writer, site: _Site, name: str) -> str:
+    """A constant in the place of an attribute; "" for one that is not set."""
+    value = site.op.get(name)
+    if value is None:
+        return ""
+    dtype = np.int64 if isinstance(value, tuple) else np.float32
+    return writer.constant(f"{site.out}.{name}", np.array(value, dtype))
+
+
+def _keep_batch(graph: OpGraph, site: _Site) -> None:
+    """Refuse an operator along the batch axis, also where a batch of 1 does not show it.
+
+    Raises:
+        InputError: it works along the first axis.
+    """
+    shape = _shape_with_batch(graph, site)
+    rank = max(len(shape), len(graph.shape(site.op.inputs[0])))
+    axes = site.op.get("axes", () if site.op.kind == "Pad" else (0,))
+    if any(axis % rank == 0 for axis in axes):
+        raise InputError(f"operator {site.index}: {site.op.kind} does not keep the batch axis")
 
 
 def _shape_with_batch(graph: OpGraph, site: _Site) -> Shape:

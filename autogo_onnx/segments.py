@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from autogo_onnx.attribute_forms import INPUT_ATTRIBUTES, input_names, one_form
 from autogo_onnx.graph import constant_value
 from autogo_onnx.liveness import is_op
 from autogo_onnx.opgraph import AttributeValue, Cut, Op, OpGraph, Shape, cut
@@ -146,11 +147,10 @@ def _attributes(node: gs.Node, shapes: Mapping[str, Shape]) -> Attributes:
     }
     if is_op(node, *_WINDOWED):
         return _window_attributes(node, plain, shapes)
-    if is_op(node, "Clip"):
-        return _clip_limits(node, plain)
-    if is_op(node, "Concat"):
-        rank = len(_shape(shapes, node.outputs[0].name))
-        return {"axis": plain["axis"] % rank if rank else plain["axis"]}
+    if is_op(node, *INPUT_ATTRIBUTES, "Concat", "Resize"):
+        plain.update(_constant_inputs(node))
+        given, made = (_shape(shapes, t.name) for t in (node.inputs[0], node.outputs[0]))
+        return one_form(node.op, plain, given, made)
     return plain
 
 
@@ -158,14 +158,16 @@ def _is_integers(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, int) for item in value)
 
 
-def _clip_limits(node: gs.Node, plain: Plain) -> Attributes:
-    """Limits as attributes, also where the opset has them as inputs."""
-    limits: Attributes = {name: plain[name] for name in ("min", "max") if name in plain}
-    for name, tensor in zip(("min", "max"), node.inputs[1:], strict=False):
+def _constant_inputs(node: gs.Node) -> Iterator[tuple[str, AttributeValue]]:
+    """The constant inputs of a node that other opsets have as attributes."""
+    for name, tensor in zip(input_names(node.op), node.inputs[1:], strict=False):
         value = None if tensor.is_empty() else constant_value(tensor)
-        if value is not None:
-            limits[name] = float(value.item())
-    return limits
+        if value is None:
+            continue
+        if name not in ("min", "max", "value"):
+            yield name, tuple(map(int, value.ravel()))
+        elif value.size == 1:
+            yield name, value.item()
 
 
 def _window_attributes(node: gs.Node, plain: Plain, shapes: Mapping[str, Shape]) -> Attributes:

@@ -79,7 +79,10 @@ def _draw(kind: str, shapes: tuple[Shape, ...], rng: np.random.Generator) -> tup
     """Values that keep activations at unit scale, so that deep random networks stay finite."""
 
     def normal(shape: Shape, scale: float, mean: float = 0.0) -> Array:
-        return (mean + scale * rng.standard_normal(shape)).astype(np.float32)
+        values = rng.standard_normal(shape)
+        values *= scale  # in place: a single layer may have 100 million
+        values += mean
+        return values.astype(np.float32)
 
     if kind == "BatchNormalization":
         scale, bias, mean, _ = (

@@ -28,18 +28,19 @@ def test_macro_plain_chain_has_published_counts() -> None:
     assert (network.parameters(), network.macs()) == MACRO_PLAIN
 
 
-@needs_tables
-def test_macro_counts_equal_table() -> None:
-    for row in _rows("nasbench_macro/nasbench_macro_cifar10.csv.gz", 31):
+def _check_macro(every: int) -> int:
+    rows = _rows("nasbench_macro/nasbench_macro_cifar10.csv.gz", every)
+    for row in rows:
         network = nasbench_macro.build(row["arch"])
         assert network.parameters() == int(row["params"]), row["arch"]
         assert network.macs() == int(row["macs"]), row["arch"]
+    return len(rows)
 
 
-@needs_tables
-def test_nasbench201_counts_equal_table() -> None:
+def _check_nasbench201(every: int) -> int:
+    """Parameters of all rows, the network's own and its MACs where nothing is without effect."""
     whole = 0
-    for row in _rows("nasbench201_test_acc/nb201_test_acc.csv.gz", 71):
+    for row in _rows("nasbench201_test_acc/nb201_test_acc.csv.gz", every):
         arch, parameters = row["arch_str"], int(row["params_cifar10"])
         assert nasbench201.published_parameters(arch) == parameters, arch
         if not nasbench201.parse(arch).structure():
@@ -51,7 +52,29 @@ def test_nasbench201_counts_equal_table() -> None:
             whole += 1
             assert network.parameters() == parameters, arch
             assert network.macs() == int(row["macs_conv_linear_32x32"]), arch
-    assert whole > 100
+    return whole
+
+
+@needs_tables
+def test_macro_counts_equal_table() -> None:
+    assert _check_macro(every=31) == 212
+
+
+@needs_tables
+@pytest.mark.slow
+def test_macro_counts_equal_whole_table() -> None:
+    assert _check_macro(every=1) == 6561
+
+
+@needs_tables
+def test_nasbench201_counts_equal_table() -> None:
+    assert _check_nasbench201(every=71) > 100
+
+
+@needs_tables
+@pytest.mark.slow
+def test_nasbench201_counts_equal_whole_table() -> None:
+    assert _check_nasbench201(every=1) > 10_000
 
 
 def test_macro_has_3969_distinct_networks() -> None:

@@ -118,6 +118,33 @@ def test_two_operands_and_concat() -> None:
     run(graph)
 
 
+@pytest.mark.parametrize("opset", [9, 13, 18])
+def test_a_split_is_one_node_whose_parts_may_stand_in_any_order(opset: int) -> None:
+    parts = ((2, (1, 3, 6, 6)), (0, (1, 1, 6, 6)), (1, (1, 4, 6, 6)))
+    ops = [Op.make("Split", (0,), axis=1, **({"output": n} if n else {})) for n, _ in parts]
+    graph = OpGraph(
+        (ONE,), (*ops, Op.make("Relu", (2,))), (*(s for _, s in parts), parts[1][1]), (1, 3, 4)
+    )
+    last, middle, relu = run(graph, opset=opset)
+    assert (last.shape[1], middle.shape[1], relu.shape[1]) == (3, 4, 1)
+
+
+def test_equal_splits_are_a_node_each() -> None:
+    half = (1, 4, 6, 6)
+    ops = [Op.make("Split", (0,), axis=1, **({"output": 1} if n % 2 else {})) for n in range(4)]
+    results = run(OpGraph((ONE,), tuple(ops), (half,) * 4, (1, 2, 3, 4)))
+    np.testing.assert_array_equal(results[0], results[2])
+    np.testing.assert_array_equal(results[1], results[3])
+    assert not np.array_equal(results[0], results[1])
+
+
+def test_a_split_without_its_other_parts_is_refused() -> None:
+    for axis, said in ((1, "elsewhere"), (0, "batch axis")):
+        part = Op.make("Split", (0,), axis=axis, output=1)
+        with pytest.raises(InputError, match=said):
+            to_onnx(chain((part, (1, 4, 6, 6))), {})
+
+
 def test_inputs_as_outputs_and_repeated_outputs_get_identities() -> None:
     graph = OpGraph((ONE, ONE), (Op.make("Relu", (0,)),), (ONE,), (2, 1, 2, 1))
     results = run(graph)
@@ -138,6 +165,12 @@ def test_inputs_as_outputs_and_repeated_outputs_get_identities() -> None:
 def test_what_is_not_known_is_refused(op: Op, message: str) -> None:
     with pytest.raises(InputError, match=message):
         to_onnx(chain((op, ONE)), {})
+
+
+def test_a_concat_with_a_constant_is_refused() -> None:
+    longer = (ONE[0], ONE[1] + 1, *ONE[2:])
+    with pytest.raises(InputError, match="a Concat with a constant"):
+        to_onnx(chain((Op.make("Concat", (0,), axis=1), longer)), {})
 
 
 def test_missing_weights_are_refused() -> None:

@@ -15,16 +15,19 @@ class Builder:
 
     Windows are padded by half their extent on every side, as PyTorch's authors do; with
     `same_upper` so that the output has `ceil(size / stride)` pixels, the odd pixel at the end, as
-    TensorFlow's do.
+    TensorFlow's do. `epsilon` is that of the batch normalizations.
 
     >>> net = Builder((1, 3, 8, 8))
     >>> net.network(net.relu(net.conv(0, 4, kernel=3, stride=2))).graph.output_shapes
     ((1, 4, 4, 4),)
     """
 
-    def __init__(self, *input_shapes: Shape, same_upper: bool = False) -> None:
+    def __init__(
+        self, *input_shapes: Shape, same_upper: bool = False, epsilon: float = 1e-5
+    ) -> None:
         self._input_shapes = input_shapes
         self._same_upper = same_upper
+        self._epsilon = epsilon
         self._ops: list[Op] = []
         self._shapes: list[Shape] = list(input_shapes)
         self._biased: set[int] = set()
@@ -140,7 +143,7 @@ class Builder:
 
     def batch_norm(self, x: int) -> int:
         """Batch normalization."""
-        return self.unary("BatchNormalization", x, epsilon=1e-5)
+        return self.unary("BatchNormalization", x, epsilon=self._epsilon)
 
     def relu(self, x: int) -> int:
         """Rectifier."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from autogo_onnx.segment_db.families.network import Network
@@ -28,9 +28,23 @@ class Family:
     source: str
 
 
-def sampled(codes: Iterator[str], count: int, seed: int) -> Iterator[str]:
+def sampled(codes: Iterable[str], count: int, seed: int) -> Iterator[str]:
     """All of a list of codes, or so many of them chosen at random, in their order."""
     listed = list(codes)
     if count >= len(listed):
         return iter(listed)
     return iter(listed[i] for i in sorted(random.Random(seed).sample(range(len(listed)), count)))
+
+
+def drawn(draw: Callable[[random.Random], str], count: int, seed: int) -> Iterator[str]:
+    """So many different codes of a family too large to be listed, drawn one after the other.
+
+    A greater count goes on where a smaller one ends. The family must have `count` codes.
+    """
+    rng = random.Random(seed)
+    seen: set[str] = set()
+    while len(seen) < count:
+        code = draw(rng)
+        if code not in seen:
+            seen.add(code)
+            yield code

@@ -1,60 +1,31 @@
 """NAS-Bench-201 (Dong and Yang, ICLR 2020): 5^6 cells of four nodes on CIFAR-10/100, ImageNet16.
 
 Rules after github.com/GATECH-EIC/HW-NAS-Bench, hw_nas_bench_api/nas_201_models/cell_infers.
-Parameter counts equal the published ones. Two liberties, both without effect on the counts:
-
-- `none` edges and nodes that nothing reaches are left out, and so are operators whose result
-  reaches no output. (A published node without input is zero and turns into a constant per channel
-  after its next batch normalization: with weights folded it is a bias.)
-- The terms of a node's sum are added in the order of their own structure, so that isomorphic cells
-  give the same graph whichever way they are encoded.
+Parameter counts equal the published ones, which include operators whose result reaches no output:
+see `published_parameters`. What reaches no output is left out (see `four_nodes`). A published node
+without input is zero and turns into a constant per channel after its next batch normalization: with
+weights folded it is a bias.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.segment_db.families.builder import Builder
 from autogo_onnx.segment_db.families.family import Family, sampled
+from autogo_onnx.segment_db.families.four_nodes import EDGES, Cell, Edge, append
 from autogo_onnx.segment_db.families.network import Network
 
 NAME = "nasbench201"
 OPERATIONS = ("avg_pool_3x3", "none", "nor_conv_1x1", "nor_conv_3x3", "skip_connect")
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+_NONE, _SKIP = "none", "skip_connect"
 _KERNEL = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 _WIDTHS = (16, 32, 64)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Operations of the six edges, in the order of `EDGES`."""
-
-    operations: tuple[str, ...]
-
-    def into(self, node: int) -> tuple[tuple[int, str], ...]:
-        """The edges that end in a node: (node they come from, operation)."""
-        return tuple(
-            (begin, operation)
-            for (begin, end), operation in zip(EDGES, self.operations, strict=True)
-            if end == node
-        )
-
-    def structure(self, node: int = 3) -> str:
-        """What the node computes, with the terms of sums sorted; "" when nothing reaches it."""
-        if node == 0:
-            return "x"
-        terms = []
-        for begin, operation in self.into(node):
-            inner = "" if operation == "none" else self.structure(begin)
-            if inner:
-                terms.append(inner if operation == "skip_connect" else f"{operation}({inner})")
-        total = "+".join(sorted(terms))
-        return f"({total})" if len(terms) > 1 else total
 
 
 def parse(arch: str) -> Cell:
@@ -67,14 +38,14 @@ def parse(arch: str) -> Cell:
     operations = tuple(operation for operation, _ in edges)
     if not edges or encode(operations) != arch or set(operations) - set(OPERATIONS):
         raise InputError(f"NAS-Bench-201 cell {arch!r} does not read |op~0|+|op~0|op~1|+...")
-    return Cell(operations)
+    return _cell(operations)
 
 
 def encode(operations: tuple[str, ...]) -> str:
     """The published text of six operations; "" when they are not six."""
     if len(operations) != len(EDGES):
         return ""
-    nodes = (Cell(operations).into(node) for node in (1, 2, 3))
+    nodes = (_cell(operations).into(node) for node in (1, 2, 3))
     return "+".join("|" + "".join(f"{op}~{begin}|" for begin, op in node) for node in nodes)
 
 
@@ -95,7 +66,7 @@ def build(arch: str, *, classes: int = 10, size: int = 32, cells: int = 5) -> Ne
         if width != _WIDTHS[0]:
             x = _residual(net, x, width)
         for _ in range(cells):
-            x = _cell(net, x, cell)
+            x = append(net, x, cell, partial(_apply, net))
     x = net.relu(net.batch_norm(x))
     return net.network(net.classifier(x, classes))
 
@@ -107,7 +78,7 @@ def distinct() -> Iterator[str]:
     """
     seen = set()
     for operations in product(OPERATIONS, repeat=len(EDGES)):
-        cell = Cell(operations)
+        cell = _cell(operations)
         if cell.structure() and (graph := _cell_graph(cell)) not in seen:
             seen.add(graph)
             yield encode(operations)
@@ -125,33 +96,22 @@ def published_parameters(arch: str, *, classes: int = 10) -> int:
     return total
 
 
+def _cell(operations: tuple[str, ...]) -> Cell:
+    return Cell(operations, zero=_NONE, identity=_SKIP)
+
+
 def _cell_graph(cell: Cell) -> OpGraph:
     net = Builder((1, 16, 8, 8))
-    return net.network(_cell(net, 0, cell)).graph
+    return net.graph(append(net, 0, cell, partial(_apply, net)))
 
 
-def _cell(net: Builder, x: int, cell: Cell) -> int:
-    """Append the cell; only what its output needs, deepest nodes first."""
-    made = {0: x}
-
-    def node(index: int) -> int:
-        if index not in made:
-            terms = []
-            for begin, operation in cell.into(index):
-                structure = "" if operation == "none" else cell.structure(begin)
-                if structure:
-                    terms.append((f"{operation}({structure})", begin, operation))
-            made[index] = net.add(*(edge(node(b), op) for _, b, op in sorted(terms)))
-        return made[index]
-
-    def edge(y: int, operation: str) -> int:
-        if operation == "skip_connect":
-            return y
-        if operation == "avg_pool_3x3":
-            return net.pool("AveragePool", y, kernel=3)
-        return net.conv_bn(net.relu(y), net.channels(y), kernel=_KERNEL[operation])
-
-    return node(3)
+def _apply(net: Builder, x: int, edge: Edge) -> int:
+    _, operation = edge
+    if operation == _SKIP:
+        return x
+    if operation == "avg_pool_3x3":
+        return net.pool("AveragePool", x, kernel=3)
+    return net.conv_bn(net.relu(x), net.channels(x), kernel=_KERNEL[operation])
 
 
 def _residual(net: Builder, x: int, width: int) -> int:

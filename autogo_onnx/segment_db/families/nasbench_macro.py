@@ -12,6 +12,7 @@ from itertools import product
 from autogo_onnx.errors import InputError
 from autogo_onnx.segment_db.families.builder import Builder
 from autogo_onnx.segment_db.families.family import Family, sampled
+from autogo_onnx.segment_db.families.inverted_residual import Block, inverted_residual
 from autogo_onnx.segment_db.families.network import Network
 
 NAME = "nasbench_macro"
@@ -65,10 +66,8 @@ def _block(net: Builder, x: int, digit: str, width: int, stride: int) -> int:
     if digit == "0":
         return x if stride == 1 else net.conv_bn(x, width, stride=stride)
     kernel, expansion = (3, 3) if digit == "1" else (5, 6)
-    wide = net.relu(net.conv_bn(x, net.channels(x) * expansion))
-    deep = net.depthwise(wide, kernel=kernel, stride=stride)
-    y = net.conv_bn(net.relu(net.batch_norm(deep)), width)
-    return net.add(x, y) if stride == 1 else y
+    middle = net.channels(x) * expansion
+    return inverted_residual(net, x, Block(width, middle, kernel, stride, Builder.relu))
 
 
 FAMILY = Family(

@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING
 import onnx
 
 from autogo_onnx import signature
+from autogo_onnx.errors import InputError
 from autogo_onnx.messages import opset_of
-from autogo_onnx.opgraph import AttributeValue, OpGraph
+from autogo_onnx.opgraph import OpGraph, Shape
 from autogo_onnx.report import Size
 from autogo_onnx.segments import Reading
-from autogo_onnx.sizes import op_macs, read_model, size
+from autogo_onnx.sizes import batch_of_one, op_macs, read_model, size
 from autogo_onnx.tables import Table, align, amount, percent, span
 
 if TYPE_CHECKING:
     from autogo_onnx.segment_db.vocabulary import Vocabulary
+
+
+_NOMINAL_PIXELS = 224
+# Operator numbers of every segment.
+Pieces = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -77,29 +83,73 @@ def inspect(model: onnx.ModelProto, vocabulary: Vocabulary) -> Inspection:
 
 def segments(model: onnx.ModelProto, vocabulary: Vocabulary) -> tuple[Segment, ...]:
     """The segmentation of a model, exactly rewritten, by a vocabulary; in canonical order."""
+    return cut_up(read_rewritten(model), vocabulary)[0]
+
+
+def cut_up(reading: Reading, vocabulary: Vocabulary) -> tuple[tuple[Segment, ...], Pieces]:
+    """Segments of a rewritten model, and the numbers of their operators."""
     from autogo_onnx.segment_db.segmentation import pieces
     from autogo_onnx.serialize import canonical_order, tokens
 
-    reading = read_rewritten(model)
     graph, macs = reading.opgraph, op_macs(reading.opgraph)
     order = canonical_order(graph)
     token_of = dict(zip(order, tokens(graph, order), strict=True))
-    return tuple(
+    found = pieces(graph, vocabulary)
+    described = tuple(
         Segment(
             nodes=tuple(_name(reading, i) for i in piece),
             kinds=tuple(graph.ops[i].kind for i in piece),
             tokens=tuple(token_of[i] for i in piece),
             macs=sum(macs[i] or 0 for i in piece),
         )
-        for piece in pieces(graph, vocabulary)
+        for piece in found
     )
+    return described, found
+
+
+def segments_svg(reading: Reading, vocabulary: Vocabulary, name: str) -> str:
+    """The whole network with its segments in colours; `name` stands above it."""
+    from autogo_onnx.drawing.svg import Colouring, draw
+
+    described, found = cut_up(reading, vocabulary)
+    hints = {
+        i: f"{node}\n{token}"
+        for segment, piece in zip(described, found, strict=True)
+        for i, node, token in zip(piece, segment.nodes, segment.tokens, strict=True)
+    }
+    several = [piece for piece in found if len(piece) > 1]
+    counts = (
+        f"{len(hints)} operators, {sum(map(len, several))} of them in {len(several)} segments of"
+        " several operators (numbered, in colours)"
+    )
+    colouring = Colouring(found, [hints[i] for i in range(len(hints))])
+    return draw(reading.opgraph, (name, counts), colouring)
 
 
 def read_rewritten(model: onnx.ModelProto) -> Reading:
-    """The compute nodes of a model after the exact rules: what is mined, and cut by `optimize`."""
+    """The compute nodes of a model after the exact rules: what is mined, and cut by `optimize`.
+
+    Pictures of any size are taken to have 224 x 224 pixels: where no shape is known, no operator
+    is known to be depthwise, to widen or to shrink.
+    """
     from autogo_onnx.rewriters import rewrite
 
-    return read_model(rewrite(model).model)
+    rewritten = rewrite(model).model
+    try:
+        return read_model(rewritten, _nominal_shapes(rewritten))
+    except InputError:  # The model wants another size.
+        return read_model(rewritten)
+
+
+def _nominal_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """Full shapes of the inputs that have one for a batch of one and, if need be, 224 pixels."""
+    shapes = batch_of_one(model)
+    for spec in signature.inputs(model):
+        match spec.dims:
+            case (_, int(channels), height, width):
+                pixels = (d if isinstance(d, int) else _NOMINAL_PIXELS for d in (height, width))
+                shapes.setdefault(spec.name, (1, channels, *pixels))
+    return shapes
 
 
 def to_text(inspection: Inspection) -> str:
@@ -137,34 +187,6 @@ def tokens_text(pieces: Sequence[Segment]) -> str:
         "\n".join(f"{name}\t{token}" for name, token in zip(piece.nodes, piece.tokens, strict=True))
         for piece in pieces
     )
-
-
-def graph_text(graph: OpGraph) -> str:
-    """A weight-free graph as text: a line per tensor.
-
-    >>> from autogo_onnx.opgraph import Op
-    >>> relu = OpGraph(((1, 4),), (Op("Relu", (0,)),), ((1, 4),), (1,))
-    >>> print(graph_text(relu))
-    t0 [1,4] = input
-    t1 [1,4] = Relu(t0)
-    output t1
-    """
-    lines = [f"{_tensor(graph, t)} = input" for t in range(graph.n_inputs)]
-    for index, op in enumerate(graph.ops):
-        settings = [f"{name}={_value(value)}" for name, value in op.attributes]
-        operands = [f"t{t}" for t in op.inputs]
-        place = _tensor(graph, graph.n_inputs + index)
-        lines.append(f"{place} = {op.kind}({', '.join((*operands, *settings))})")
-    lines.append("output " + ", ".join(f"t{t}" for t in graph.outputs))
-    return "\n".join(lines)
-
-
-def _tensor(graph: OpGraph, tensor: int) -> str:
-    return f"t{tensor} [{_value(graph.shape(tensor))}]"
-
-
-def _value(value: AttributeValue) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _name(reading: Reading, op: int) -> str:

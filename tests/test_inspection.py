@@ -11,6 +11,7 @@ from autogo_onnx import cli, demo
 from autogo_onnx.inspection import inspect
 from autogo_onnx.model import load
 from autogo_onnx.segment_db.build import build
+from autogo_onnx.segment_db.pipeline import Settings
 from autogo_onnx.segment_db.store import open_store
 from autogo_onnx.sizes import batch_of_one, size
 
@@ -23,7 +24,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("db") / "segments.db"
-    build(path, every=500)
+    build(path, Settings((("hiaml", 8), ("nasbench_macro", 8)), least_share=0))
     return path
 
 
@@ -81,10 +82,10 @@ def test_commands_print_what_was_found(
     assert "by family" in out("db", "info", *with_database)
     mine = tmp_path / "mine.db"
     mine.write_bytes(database.read_bytes())
-    assert out("db", "add", digits, "--segment-db", mine).endswith("new segments\n")
-    (segment, *_) = open_store(mine).candidates(1, 1)
+    assert " new segments, " in out("db", "add", digits, "--segment-db", mine)
+    (segment, *_) = open_store(mine).with_boundary(1, 1)
     assert "t0 [" in out("db", "show", segment.id, "--segment-db", mine)
-    assert "nasbench201" in out("db", "info", "--segment-db", mine)
+    assert "hiaml" in out("db", "info", "--segment-db", mine)
 
 
 @pytest.mark.parametrize(

@@ -1,48 +1,54 @@
-"""The database file: the same bytes every time, safe to open, one line when it cannot be."""
+"""The database file: the same bytes every time, safe to open, to share and to add to."""
 
 import hashlib
+import multiprocessing
+import os
+import pickle
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from segment_db_cases import add_own, found_in_own, insert, outcome, own, small_mined, write_small
 
 from autogo_onnx.errors import InputError
-from autogo_onnx.files import write_bytes as write
-from autogo_onnx.opgraph import OpGraph
+from autogo_onnx.files import write_bytes
+from autogo_onnx.opgraph import OpGraph, to_json
 from autogo_onnx.segment_db.build import build
+from autogo_onnx.segment_db.connection import explained
 from autogo_onnx.segment_db.families.builder import Builder
+from autogo_onnx.segment_db.migration import migrate
+from autogo_onnx.segment_db.schema import SCHEMA_VERSION
+from autogo_onnx.segment_db.segment import Segment
 from autogo_onnx.segment_db.segmentation import is_connected
 from autogo_onnx.segment_db.store import Store, open_store, shipped
+from autogo_onnx.segment_db.vocabulary import Vocabulary
 from autogo_onnx.serialize import canonical_hash
 
-EVERY = 500
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "small.db"
-    build(path, every=EVERY)
-    return path
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    return write_small(tmp_path / "small.db")
 
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_rebuilt_bit_for_bit_whatever_the_hash_seed(small: Path, tmp_path: Path) -> None:
+def test_same_bytes_whatever_the_hash_seed(small: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from autogo_onnx.segment_db.build import build;"
-        f"build(Path(sys.argv[1]), every={EVERY})"
+        "import sys; from pathlib import Path; from segment_db_cases import write_small;"
+        "write_small(Path(sys.argv[1]))"
     )
     path = tmp_path / "again.db"
-    root = str(Path(__file__).parents[1])
-    subprocess.run(
-        [sys.executable, "-c", code, str(path)],
-        check=True,
-        env={"PYTHONHASHSEED": "1", "PYTHONPATH": root},
-    )
+    environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=environment)
     assert _digest(path) == _digest(small)
 
 
@@ -53,13 +59,13 @@ def test_shipped_file_is_rebuilt_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_shipped_file_is_small_and_sound() -> None:
-    assert shipped().stat().st_size < 2_000_000
+    assert shipped().stat().st_size < 6_500_000
     connection = sqlite3.connect(shipped())
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
-    segments = open_store().candidates(1, 1)
+    segments = open_store().with_boundary(1, 1)
     assert len(segments) > 100
-    assert all(canonical_hash(s.graph) == s.id and is_connected(s.graph) for s in segments)
+    assert all(canonical_hash(s.graph) == s.id and is_connected(s.graph) for s in segments[:300])
     assert {1, 2, 3, 4, 5, 6} <= {len(s.graph.ops) for s in segments}
 
 
@@ -92,7 +98,7 @@ def _useful() -> dict[str, OpGraph]:
 
 
 def test_shipped_file_has_what_sites_of_trained_networks_want() -> None:
-    known = {segment.id for segment in open_store().candidates(1, 1)}
+    known = {segment.id for segment in open_store().with_boundary(1, 1)}
     missing = [name for name, graph in _useful().items() if canonical_hash(graph) not in known]
     assert missing == []
 
@@ -100,124 +106,272 @@ def test_shipped_file_has_what_sites_of_trained_networks_want() -> None:
 def test_candidates_have_the_boundary_asked_for(small: Path) -> None:
     store = open_store(small)
     for boundary in [(1, 1), (2, 1), (1, 2)]:
-        segments = store.candidates(*boundary)
+        segments = store.with_boundary(*boundary)
         assert segments
         assert {(s.graph.n_inputs, len(s.graph.outputs)) for s in segments} == {boundary}
         counts = [s.count for s in segments]
         assert counts == sorted(counts, reverse=True)
-    assert store.candidates(99, 1) == ()
+    assert not store.with_boundary(99, 1)
 
 
-def test_boundaries_are_those_of_the_segment(small: Path) -> None:
-    store = open_store(small)
-    segment = store.candidates(1, 1)[0]
-    shapes = store.boundaries(segment.id)
-    assert shapes[0][0] == (segment.graph.input_shapes, segment.graph.output_shapes)
-    assert sum(count for _, count in shapes) <= segment.count
+def test_what_is_stored_is_what_was_mined(small: Path) -> None:
+    store, mined = open_store(small), small_mined()
+    assert [s.id for s in store.everything()] == sorted(
+        (s.id for s in mined.segments),
+        key=lambda i: (-next(m.count for m in mined.segments if m.id == i), i),
+    )
+    for segment in mined.segments[::10]:
+        stored = store.segment(segment.id)
+        assert (stored.graph, stored.count) == (segment.graph, segment.count)
+        assert dict(store.sightings(segment.id)) == segment.families
+        assert store.boundaries(segment.id) == tuple(segment.boundaries()[:4])
+    assert store.vocabulary() == mined.vocabulary
+
+
+def test_candidates_are_a_sequence(small: Path) -> None:
+    segments = open_store(small).with_boundary(1, 1)
+    everything = list(segments)
+    assert len(everything) == len(segments) > 70
+    assert segments[0] == everything[0]
+    assert segments[-1] == everything[-1]
+    assert list(segments[65:70]) == everything[65:70]
+    with pytest.raises(IndexError):
+        segments[len(segments)]
 
 
 def test_segment_by_beginning_of_its_id(small: Path) -> None:
     store = open_store(small)
-    segment = store.candidates(1, 1)[0]
-    assert store.segment(segment.id) == store.segment(segment.id[:20]) == segment
+    segment = store.with_boundary(1, 1)[0]
+    assert store.segment(segment.id) == store.segment(segment.id[:21]) == segment
     with pytest.raises(InputError, match="several"):
         store.segment("")
-    with pytest.raises(InputError, match="no segment 'xyz'"):
-        store.segment("xyz")
+    for unknown in ("xyz", segment.id + ".1", segment.id + "00", "0.x", "\u00e9"):
+        with pytest.raises(InputError, match="no segment"):
+            store.segment(unknown)
+
+
+def _with_hash(digest: str, graph: OpGraph, network: str) -> Segment:
+    return Segment(digest, 0, Counter({network: 1}), Counter({to_json(graph): 1}))
+
+
+def test_structures_of_one_hash_are_told_apart(small: Path) -> None:
+    store, same = open_store(small, write=True), "ab" * 16
+    assert insert(store, [_with_hash(same, own(9), "a")], "a") == 1
+    assert insert(store, [_with_hash(same, own(11), "b")], "b") == 1
+    assert insert(store, [_with_hash(same, own(9), "c")], "c") == 0
+    assert store.segment(same).graph == own(9) == store.segment(same + ".0").graph
+    assert store.segment(same + ".1").graph == own(11)
+    assert store.sightings(same) == (("a", 1), ("c", 1))
+    assert {same, same + ".1"} < {s.id for s in store.everything()}
 
 
 def test_info_counts(small: Path) -> None:
     info = open_store(small).info()
-    assert info["networks"] == 22
+    assert info["networks"] == 4
+    assert info["segments"] == len(small_mined().segments)
     assert "nasbench201" in str(info["by family"])
-    assert int(str(info["segments"])) > 100
-
-
-def _own() -> OpGraph:
-    net = Builder((1, 8, 32, 32))
-    x = net.op("Mish", (net.conv(0, 16, kernel=7),), (1, 16, 32, 32))
-    return net.graph(net.conv(net.relu(x), 16, kernel=3))
 
 
 def test_add_to_a_copy_of_the_shipped_database(tmp_path: Path) -> None:
     path = tmp_path / "mine.db"
-    before = open_store().info()
+    write_bytes(path, shipped().read_bytes())
+    if open_store().info()["schema"] != SCHEMA_VERSION:
+        migrate(path)
+    before = open_store(path).info()
     store = open_store(path, write=True)
-    assert store.add([("mine", _own())]) >= 2, "the 7x7 convolution and Mish are new"
-    after = open_store(path).info()
+    relu = next(s for s in store.with_boundary(1, 1) if s.graph.ops[0].kind == "Relu")
+    assert add_own(store) >= 2, "the 7x7 convolution and Mish are new"
+    after = store.info()
     assert int(str(after["networks"])) == int(str(before["networks"])) + 1
     assert "mine: " in str(after["by family"])
-    relu = next(s for s in open_store().candidates(1, 1) if s.graph.ops[0].kind == "Relu")
-    assert open_store(path).segment(relu.id).count == relu.count + 1
-    assert store.add([("mine", _own())]) == 0, "nothing is new the second time"
+    assert store.segment(relu.id).count == relu.count + 1
+    assert add_own(store, "another") == 0, "nothing is new the second time"
+
+
+def test_a_network_counts_once(small: Path) -> None:
+    store = open_store(small, write=True)
+    segments = found_in_own(store, "mine")
+    insert(store, segments, "mine")
+    before = _digest(small)
+    with pytest.raises(InputError, match="mine: is in the database already"):
+        insert(store, segments, "mine")
+    assert _digest(small) == before
+    with store.writing() as writer:
+        assert writer.known(["mine", "other"]) == {"mine"}
+
+
+def test_vocabulary_is_replaced_with_what_it_found(small: Path) -> None:
+    store = open_store(small, write=True)
+    old = store.vocabulary()
+    new = Vocabulary((*old.alphabet, "Mish"), old.pieces)
+    with store.writing() as writer:
+        writer.replace_vocabulary(new)
+    assert open_store(small).vocabulary() == new
 
 
 def test_only_a_file_opened_for_writing_is_added_to(small: Path) -> None:
     before = _digest(small)
     with pytest.raises(InputError, match="reading only"):
-        open_store(small).add([])
+        insert(open_store(small), [], "mine")
+    with pytest.raises(InputError, match="reading only"):
+        open_store(small).record([])
     with pytest.raises(InputError, match="read-only"):
         open_store(write=True)
+    store = open_store(small, write=True)
+    assert store.with_boundary(1, 1)[0]
     assert _digest(small) == before
 
 
-def test_a_failed_addition_leaves_the_file_as_it_was(small: Path, tmp_path: Path) -> None:
-    path = tmp_path / "copy.db"
-    path.write_bytes(small.read_bytes())
-    connection = sqlite3.connect(path)
-    connection.execute("UPDATE segment SET graph = '{}'")
-    connection.commit()
+def _add_and_stop(store: Store) -> None:
+    with store.writing() as writer:
+        writer.insert(found_in_own(store, "digest"), {"digest": "mine"})
+        raise KeyboardInterrupt
+
+
+def test_a_failed_addition_leaves_the_file_as_it_was(small: Path) -> None:
+    store = open_store(small, write=True)
+    before = _digest(small)
+    with pytest.raises(KeyboardInterrupt):
+        _add_and_stop(store)
+    assert _digest(small) == before
+
+
+def test_a_file_that_cannot_be_written(small: Path) -> None:
+    connection = sqlite3.connect(f"file:{small}?mode=ro", uri=True)
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        connection.execute("DELETE FROM meta")
     connection.close()
-    before = _digest(path)
-    with pytest.raises(InputError, match=r"copy\.db: broken"):
-        open_store(path, write=True).add([("mine", _own())])
-    assert _digest(path) == before
-
-
-def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such segment database"):
-        open_store(tmp_path / "none.db")
-    with pytest.raises(InputError, match="no such segment database"):
-        open_store(tmp_path)
-
-
-def test_foreign_broken_and_future_files(small: Path, tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    path.write_bytes(b"not a database" * 100)
-    with pytest.raises(InputError, match=r"a\.db: broken or no segment database") as caught:
-        open_store(path)
-    assert "\n" not in str(caught.value)
-    foreign = sqlite3.connect(tmp_path / "foreign.db")
-    foreign.execute("CREATE TABLE t (x)")
-    foreign.close()
-    with pytest.raises(InputError, match="not a segment database"):
-        open_store(tmp_path / "foreign.db")
-    future = bytearray(small.read_bytes())
-    future[60:64] = (9).to_bytes(4, "big")
-    path.write_bytes(future)
-    with pytest.raises(InputError, match="schema 9"):
-        open_store(path)
-    path.write_bytes(small.read_bytes()[:9000])
-    with pytest.raises(InputError, match=r"a\.db: broken"):
-        open_store(path).candidates(1, 1)
+    with pytest.raises(InputError, match="cannot be read or written"), explained(small):
+        raise caught.value
 
 
 def test_a_path_with_odd_characters(small: Path, tmp_path: Path) -> None:
     path = tmp_path / "a ?#%20ü.db"
     path.write_bytes(small.read_bytes())
-    assert open_store(path).candidates(1, 1)
+    assert open_store(path).with_boundary(1, 1)[0]
 
 
 def test_write_into_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
-        write(tmp_path / "none" / "a.db", b"")
+        write_bytes(tmp_path / "none" / "a.db", b"")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_readers_and_a_writer_at_once(small: Path, tmp_path: Path) -> None:
-    path = tmp_path / "shared.db"
-    path.write_bytes(small.read_bytes())
-    reader, writer = Store(path), open_store(path, write=True)
-    before = reader.candidates(1, 1)
-    writer.add([("mine", _own())])
-    assert len(reader.candidates(1, 1)) > len(before)
+def test_a_reader_sees_what_a_writer_adds(small: Path) -> None:
+    reader, writer = open_store(small), open_store(small, write=True)
+    before = list(reader.with_boundary(1, 1))
+    add_own(writer)
+    after = list(reader.with_boundary(1, 1))
+    assert len(after) > len(before)
+    counts = {s.id: s.count for s in after}
+    assert any(counts[s.id] > s.count for s in before), "nothing old is remembered"
+
+
+def test_a_reader_sees_another_file_that_takes_the_path(small: Path, tmp_path: Path) -> None:
+    reader = open_store(small)
+    before = len(reader.everything())
+    other = write_small(tmp_path / "other.db")
+    add_own(open_store(other, write=True))
+    os.replace(other, small)
+    assert len(reader.everything()) > before
+    small.unlink()
+    with pytest.raises(InputError, match="no such segment database"):
+        reader.everything()
+
+
+def test_another_process_opens_the_file_for_itself(small: Path) -> None:
+    store = open_store(small, write=True)
+    first = store.everything()[0]
+    again = pickle.loads(pickle.dumps(store))
+    assert again.everything()[0] == first
+    assert again.writable
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(store.everything()[0]))
+    child.start()
+    assert receiver.poll(20)
+    assert receiver.recv() == first
+    child.join()
+    assert store.everything()[0] == first
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from segment_db_cases import add_own
+from autogo_onnx.segment_db.store import open_store
+for kernel in range(9, 19, 2):
+    add_own(open_store(Path(sys.argv[1]), write=True), f"{sys.argv[2]}-{kernel}", kernel)
+"""
+_READER = """
+import sys
+from pathlib import Path
+from autogo_onnx.segment_db.store import open_store
+store = open_store(Path(sys.argv[1]))
+last = 0
+for _ in range(100):
+    networks = int(str(store.info()["networks"]))
+    assert networks >= last
+    assert sum(n for _, n in store.sightings(store.with_boundary(1, 1)[0].id)) > 0
+    assert all(s.count > 0 for s in store.with_boundary(1, 2))
+    last = networks
+"""
+_KILLED = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")  # so that pages are written before the commit
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE segment SET count = 0, graph = x''")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _start(code: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_processes_read_while_two_others_write(small: Path) -> None:
+    writers = [_start(_WRITER, str(small), name) for name in ("a", "b")]
+    readers = [_start(_READER, str(small)) for _ in range(2)]
+    for process in (*writers, *readers):
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    store = open_store(small)
+    assert store.info()["networks"] == 4 + 10, "no addition was lost"
+    assert store.info()["sources"] == 1 + 10
+    relu = next(s for s in store.with_boundary(1, 1) if s.graph.ops[0].kind == "Relu")
+    assert dict(store.sightings(relu.id)).keys() > {"a-9", "b-17"}
+
+
+def test_a_writer_that_died_is_undone(small: Path) -> None:
+    reader = open_store(small)
+    before = list(reader.everything())
+    process = _start(_KILLED, str(small))
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert small.with_name(small.name + "-journal").exists(), "it died in the middle"
+    assert list(reader.everything()) == before
+    assert list(open_store(small).everything()) == before
+
+
+def test_one_waits_for_a_writer(small: Path) -> None:
+    store = open_store(small, write=True)
+    code = (
+        "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "c.execute('BEGIN EXCLUSIVE'); print(flush=True); time.sleep(0.5); c.execute('COMMIT')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(small)], stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline()
+        start = time.monotonic()
+        store.record([outcome()])
+        assert time.monotonic() - start > 0.2

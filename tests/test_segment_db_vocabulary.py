@@ -1,14 +1,20 @@
 """The vocabulary: closed, exact both ways, and still of use for networks it has not seen."""
 
 import random
-from itertools import islice
+from collections.abc import Sequence
+from itertools import islice, pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from autogo_onnx.segment_db.byte_pairs import learn, merge
+from autogo_onnx.segment_db.extension import extend, union
 from autogo_onnx.segment_db.families import nasbench201, nasbench_macro
 from autogo_onnx.segment_db.families.builder import Builder
 from autogo_onnx.segment_db.segmentation import components, is_connected, pieces
-from autogo_onnx.segment_db.vocabulary import LONGEST_PIECE, Vocabulary
+from autogo_onnx.segment_db.symbols import LEVELS, character, form, number
+from autogo_onnx.segment_db.vocabulary import LONGEST_PIECE, OTHER, Vocabulary
 from autogo_onnx.serialize import canonical_order, tokens
 
 CELLS = list(islice(nasbench201.distinct(), 0, 600, 40))
@@ -52,6 +58,8 @@ def test_bytes_come_back(vocabulary: Vocabulary) -> None:
         b'{"alphabet":["OTHER"],"pieces":[["a"]]}',
         b"1",
         b'{"alphabet":[],"pieces":[]}',
+        b'{"alphabet":["OTHER"],"pieces":[[0,-1]]}',
+        b'{"alphabet":["OTHER"],"pieces":[[0,1]]}',
     ],
 )
 def test_broken_bytes_are_refused(data: bytes) -> None:
@@ -127,3 +135,126 @@ def test_sharing_an_input_does_not_connect() -> None:
     assert not is_connected(net.graph(net.relu(0), net.conv(0, 8)))
     chain = Builder((1, 8, 4, 4))
     assert is_connected(chain.graph(chain.relu(chain.conv(0, 8))))
+
+
+def _merged_slowly(symbols: str, pieces: Sequence[str]) -> tuple[str, ...]:
+    """Byte-pair encoding as it is defined: the earliest piece, leftmost, joined over and over."""
+    parts = list(symbols)
+    while True:
+        joins = [
+            (pieces.index(a + b), n) for n, (a, b) in enumerate(pairwise(parts)) if a + b in pieces
+        ]
+        if not joins:
+            return tuple(parts)
+        _, at = min(joins)
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+
+
+@given(
+    st.text("abc", max_size=30),
+    st.lists(st.text("abc", min_size=2, max_size=5), max_size=12, unique=True),
+)
+def test_merging_follows_the_definition(symbols: str, pieces: list[str]) -> None:
+    ranks = {piece: rank for rank, piece in enumerate(pieces)}
+    assert merge(symbols, ranks) == _merged_slowly(symbols, pieces)
+
+
+def test_a_network_of_20000_operators_is_cut(vocabulary: Vocabulary) -> None:
+    long = (SEQUENCES[0] * 500)[:20_000]
+    lengths = vocabulary.segment(long)
+    assert sum(lengths) == len(long) == 20_000
+    assert len(lengths) < 10_000
+
+
+def test_nothing_to_learn_from() -> None:
+    assert learn([], 10, 16) == learn(["a", "b"], 10, 16) == ()
+    empty = Vocabulary.train([], 100)
+    assert empty == Vocabulary((OTHER,), ())
+    assert empty.decode(empty.encode(("Conv:c=,r=|Input|Output",))) == (OTHER,)
+    assert Vocabulary.train([("Conv:c=,r=|Input|Output",)], 100).pieces == ()
+
+
+def test_characters_count_without_gaps() -> None:
+    several = [character(n) for n in range(7000)]
+    assert len(set(several)) == 7000
+    assert [number(symbol) for symbol in several] == list(range(7000))
+
+
+def test_a_small_alphabet_knows_all_kinds_and_the_most_frequent_tokens() -> None:
+    whole = Vocabulary.train(SEQUENCES, 10_000).alphabet
+    small = Vocabulary.train(SEQUENCES, 120)
+    kinds = {form(token, 2) for sequence in SEQUENCES for token in sequence}
+    assert kinds < set(small.alphabet) < set(whole)
+    assert len(small.alphabet) == 30
+    assert small.pieces
+    finer = set(small.alphabet) - kinds - {OTHER}
+    counts = {
+        text: sum(form(t, level) == text for s in set(SEQUENCES) for t in s)
+        for text in set(whole) - kinds
+        for level in LEVELS[:2]
+        if form(text, level) == text
+    }
+    assert min(counts[t] for t in finer) >= max(counts[t] for t in counts if t not in finer)
+
+
+def test_what_is_left_alone_is_read_in_the_other_forms() -> None:
+    """One half is as mined, the other like it in its kinds only."""
+    vocabulary = Vocabulary((OTHER, "A", "B", "A:2", "B:2", "A:1|x|y", "B:1|x|y"), ())
+    fine, coarse = vocabulary.forms(("A:1|x|y", "B:1|x|y"))[::2]
+    vocabulary = Vocabulary(vocabulary.alphabet, (fine, coarse))
+    mixed = ("A:1|x|y", "B:1|x|y", "A:2|z|y", "B:2|x|z")
+    assert [len(part) for part in vocabulary.encode(mixed)] == [2, 1, 1]
+    assert vocabulary.segment(mixed) == (2, 2)
+
+
+def _foreign(repeats: int) -> tuple[str, ...]:
+    """Tokens of a network that no NAS family has: transformer-like, one block over and over."""
+    block = ("MatMul:c=,r=|Add|Add", "Add:constant,c=,r=|MatMul|Quantum", "Quantum:c=,r=|Add|Add")
+    return ("Conv:k16x16,s3,dense,c+,r-|Input|Add", *block * repeats, "Once:c=,r=|Add|Output")
+
+
+def test_extension_learns_what_repeats(vocabulary: Vocabulary) -> None:
+    assert "Quantum" not in vocabulary.alphabet
+    assert max(vocabulary.segment(_foreign(4))) <= 2
+    extended = extend(vocabulary, [_foreign(4)])
+    new = set(extended.alphabet) - set(vocabulary.alphabet)
+    assert {"Quantum", "Once", "Quantum:c=,r=", "Quantum:c=,r=|Add|Add"} <= new
+    assert not {t for t in new if t.startswith(("Once:", "Conv:"))}, "these occur once"
+    assert min(extended.segment(_foreign(4))[1:-1]) >= 3
+    seldom = extend(vocabulary, [_foreign(1)])
+    assert seldom.pieces == vocabulary.pieces, "nothing repeats in one block"
+    assert extend(vocabulary, [_foreign(1), _foreign(1)]).pieces != vocabulary.pieces
+
+
+def test_extension_stands_behind_and_leaves_the_mined_networks_as_they_were(
+    vocabulary: Vocabulary,
+) -> None:
+    extended = extend(vocabulary, [_foreign(3), _foreign(2)])
+    assert extended.alphabet[: len(vocabulary.alphabet)] == vocabulary.alphabet
+    assert extended.pieces[: len(vocabulary.pieces)] == vocabulary.pieces
+    assert max(map(len, extended.pieces)) <= LONGEST_PIECE
+    assert len(set(extended.pieces)) == len(extended.pieces)
+    for sequence in SEQUENCES:
+        assert extended.encode(sequence) == vocabulary.encode(sequence)
+        assert extended.segment(sequence) == vocabulary.segment(sequence)
+    assert Vocabulary.load(extended.to_bytes()) == extended
+
+
+def test_order_of_extension_does_not_matter(vocabulary: Vocabulary) -> None:
+    new = [_foreign(3), _foreign(2), SEQUENCES[0] + SEQUENCES[0]]
+    assert extend(vocabulary, new) == extend(vocabulary, new[::-1])
+    assert extend(vocabulary, []) == vocabulary
+
+
+def test_union_joins_two_extensions(vocabulary: Vocabulary) -> None:
+    one = extend(vocabulary, [_foreign(3)])
+    other = extend(vocabulary, [("Warp:c=|Input|Warp", "Weft:c=|Warp|Warp") * 3])
+    both = union(one, other)
+    assert both.alphabet[: len(one.alphabet)] == one.alphabet
+    assert both.pieces[: len(one.pieces)] == one.pieces
+    assert set(both.alphabet) == {*one.alphabet, *other.alphabet}
+    assert both.decode(both.pieces[len(one.pieces) :]) == other.decode(
+        piece for piece in other.pieces if not vocabulary.has(piece)
+    )
+    assert union(both, other) == union(both, one) == both
+    assert union(vocabulary, one) == one

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
-from itertools import pairwise
 
-from autogo_onnx.operator_labels import KIN
+from autogo_onnx.segment_db.byte_pairs import learn, merge
+from autogo_onnx.segment_db.symbols import KINDS, LEVELS, character, form, number
 
 OTHER = "OTHER"
 LONGEST_PIECE = 16
-_LEVELS = 3
-_FIRST_PRIVATE, _PRIVATE, _FIRST_OF_PLANE_15 = 0xE000, 0x1900, 0xF0000
+# Tokens of many families would take all the room, and pieces are what cuts networks. With a half
+# less of the real networks falls into known segments; with an eighth it is the same.
+_ALPHABET_SHARE = 4
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Vocabulary:
     """Symbols, and pieces of two to sixteen symbols by rank.
 
     Attributes:
-        alphabet: tokens in all their forms, sorted, and OTHER first.
+        alphabet: tokens in all their forms, and OTHER. Those of one training are sorted; what
+            was appended later stands behind.
         pieces: strings of private-use characters; an earlier one is merged first.
     """
 
@@ -44,14 +46,25 @@ class Vocabulary:
     def train(cls, sequences: Iterable[Sequence[str]], size: int) -> Vocabulary:
         """Learn an alphabet and pieces, about `size` of both together, from token sequences.
 
-        The order of the sequences has no influence; equal ones count once per form.
+        The alphabet takes at most a quarter: every kind, then the most frequent tokens. Rarer ones
+        are written in their next coarser form. The order of the sequences has no influence; equal
+        ones count once per form. Two to four bytes are held per token of a distinct sequence.
         """
-        distinct = sorted({tuple(sequence) for sequence in sequences})
-        forms = {tuple(_cut(t, level) for t in s) for s in distinct for level in range(_LEVELS)}
-        alphabet = (OTHER, *sorted({token for form in forms for token in form}))
-        symbols = {token: _character(n) for n, token in enumerate(alphabet)}
-        corpus = sorted("".join(symbols[token] for token in form) for form in forms)
-        return cls(alphabet, _learn(corpus, max(size, len(alphabet) + 2)))
+        seen: dict[str, str] = {}
+        distinct = {"".join(_characters_of(sequence, seen)) for sequence in sequences}
+        counts: Counter[str] = Counter()
+        for line in distinct:
+            counts.update(line)
+        alphabet = _alphabet(
+            {token: counts[symbol] for token, symbol in seen.items()}, size // _ALPHABET_SHARE
+        )
+        found = cls(alphabet, ())
+        tables = (
+            {ord(symbol): found.symbols(token)[level] for token, symbol in seen.items()}
+            for level in LEVELS
+        )
+        corpus = sorted({line.translate(table) for table in tables for line in distinct})
+        return cls(alphabet, learn(corpus, max(size, len(alphabet) + 2), LONGEST_PIECE))
 
     @classmethod
     def load(cls, data: bytes) -> Vocabulary:
@@ -63,8 +76,9 @@ class Vocabulary:
         try:
             content = json.loads(data)
             alphabet = tuple(map(str, content["alphabet"]))
-            pieces = tuple("".join(map(_character, piece)) for piece in content["pieces"])
-        except (ValueError, KeyError, OverflowError, TypeError) as error:
+            characters = {n: character(n) for n in range(len(alphabet))}
+            pieces = tuple("".join(characters[n] for n in piece) for piece in content["pieces"])
+        except (ValueError, LookupError, OverflowError, TypeError) as error:
             raise ValueError(f"not a vocabulary: {error}") from error
         if OTHER not in alphabet:
             raise ValueError(f"not a vocabulary: its alphabet lacks {OTHER}")
@@ -72,7 +86,7 @@ class Vocabulary:
 
     def to_bytes(self) -> bytes:
         """The vocabulary as JSON; equal vocabularies give equal bytes."""
-        pieces = [[_number(symbol) for symbol in piece] for piece in self.pieces]
+        pieces = [[number(symbol) for symbol in piece] for piece in self.pieces]
         content = {"alphabet": self.alphabet, "pieces": pieces}
         return json.dumps(content, separators=(",", ":")).encode()
 
@@ -81,38 +95,43 @@ class Vocabulary:
 
         A token that is unknown in a form is written in the next coarser one that is known.
         """
-        return tuple(
-            "".join(self._symbol(token, level) for token in tokens) for level in range(_LEVELS)
-        )
+        written = [self.symbols(token) for token in tokens]
+        return tuple("".join(symbols[level] for symbols in written) for level in LEVELS)
+
+    def symbols(self, token: str) -> tuple[str, ...]:
+        """The characters of one token, by form."""
+        known = self._written.get(token)
+        if known is None:
+            known = self._written[token] = tuple(self._symbol(token, level) for level in LEVELS)
+        return known
 
     def has(self, symbols: str) -> bool:
         """Is this string of symbols one of the pieces?"""
-        return symbols in self._ranks
+        return symbols in self.ranks
 
     def encode(self, tokens: Sequence[str]) -> tuple[str, ...]:
-        """The pieces of a sequence, one character per token.
+        """The pieces of a sequence, one character per token, all of one form.
 
         The sequence is read in the finest form in which pieces of several tokens cover at least
         half of it; if there is none, in the one in which they cover most.
         """
-        best: tuple[str, ...] = ()
-        most = -1
-        for form in self.forms(tokens):
-            parts = self._merge(form)
-            covered = sum(len(part) for part in parts if len(part) > 1)
-            if 2 * covered >= len(form):
-                return parts
-            if covered > most:
-                best, most = parts, covered
-        return best
+        return self._encode(self.forms(tokens))
 
     def decode(self, pieces: Iterable[str]) -> tuple[str, ...]:
         """The tokens of some pieces, in the form in which they were encoded."""
-        return tuple(self.alphabet[_number(symbol)] for piece in pieces for symbol in piece)
+        return tuple(self.alphabet[number(symbol)] for piece in pieces for symbol in piece)
 
     def segment(self, tokens: Sequence[str]) -> tuple[int, ...]:
-        """Lengths of the consecutive pieces of a sequence; their sum is its length."""
-        return tuple(map(len, self.encode(tokens)))
+        """Lengths of the consecutive pieces of a sequence; their sum is its length.
+
+        Where `encode` leaves tokens alone, these are read once more in every form, the finest
+        first: a network is seldom like the mined ones in all its parts to the same degree.
+        """
+        forms = self.forms(tokens)
+        lengths = [len(piece) for piece in self._encode(forms)]
+        for written in forms:
+            lengths = self._joined(written, lengths)
+        return tuple(lengths)
 
     def thinned(self, share: float, seed: int) -> Vocabulary:
         """The vocabulary without a random share of its pieces: another segmentation."""
@@ -121,89 +140,69 @@ class Vocabulary:
         return Vocabulary(self.alphabet, tuple(p for n, p in enumerate(self.pieces) if n in chosen))
 
     @cached_property
-    def _ranks(self) -> dict[str, int]:
+    def ranks(self) -> dict[str, int]:
+        """Every piece with its place in the order of learning."""
         return {piece: rank for rank, piece in enumerate(self.pieces)}
 
     @cached_property
     def _characters(self) -> dict[str, str]:
-        return {token: _character(number) for number, token in enumerate(self.alphabet)}
+        return {token: character(n) for n, token in enumerate(self.alphabet)}
+
+    @cached_property
+    def _written(self) -> dict[str, tuple[str, ...]]:
+        """What `symbols` found before; networks repeat their tokens."""
+        return {}
 
     def _symbol(self, token: str, level: int) -> str:
-        for coarser in range(level, _LEVELS):
-            if symbol := self._characters.get(_cut(token, coarser)):
+        for coarser in LEVELS[level:]:
+            if symbol := self._characters.get(form(token, coarser)):
                 return symbol
         return self._characters[OTHER]
 
-    def _merge(self, symbols: str) -> tuple[str, ...]:
-        """Byte-pair encoding: join the neighbours that make the earliest piece, over and over."""
-        parts, none = list(symbols), len(self.pieces)
-        while True:
-            pairs = (a + b for a, b in pairwise(parts))
-            best = min((self._ranks.get(pair, none) for pair in pairs), default=none)
-            if best == none:
-                return tuple(parts)
-            parts = _joined(parts, self.pieces[best])
+    def _encode(self, forms: Iterable[str]) -> tuple[str, ...]:
+        best: tuple[str, ...] = ()
+        most = -1
+        for written in forms:
+            parts = merge(written, self.ranks)
+            covered = sum(len(part) for part in parts if len(part) > 1)
+            if 2 * covered >= len(written):
+                return parts
+            if covered > most:
+                best, most = parts, covered
+        return best
+
+    def _joined(self, written: str, lengths: Sequence[int]) -> list[int]:
+        """The lengths with tokens that stood alone, side by side, merged in another form."""
+        result: list[int] = []
+        start = alone = 0
+        for length in (*lengths, 0):
+            if length == 1:
+                alone += 1
+                continue
+            rest = written[start : start + alone]
+            pieces = merge(rest, self.ranks) if alone > 1 else rest
+            result += (len(piece) for piece in pieces)
+            result += [length] * (length > 0)
+            start, alone = start + alone + length, 0
+        return result
 
 
-def _cut(token: str, level: int) -> str:
-    """The form of a token: 0 whole, 1 without neighbours, 2 the kind of operator alone."""
-    if level < 2:
-        return token.split("|", 1)[0] if level else token
-    kind = token.split(":", 1)[0]
-    return KIN.get(kind, kind)
+def _characters_of(tokens: Iterable[str], seen: dict[str, str]) -> Iterable[str]:
+    """The characters of tokens, numbered in the order in which they are first seen."""
+    for token in tokens:
+        symbol = seen.get(token)
+        if symbol is None:
+            symbol = seen[token] = character(len(seen))
+        yield symbol
 
 
-def _joined(parts: Sequence[str], piece: str) -> list[str]:
-    """The parts with neighbours that make up `piece` joined, from the left."""
-    result: list[str] = []
-    for part in parts:
-        if result and result[-1] + part == piece:
-            result[-1] = piece
-        else:
-            result.append(part)
-    return result
-
-
-def _learn(corpus: Sequence[str], size: int) -> tuple[str, ...]:
-    import sentencepiece
-
-    model = BytesIO()
-    # By default it normalizes, splits at scripts and drops long lines and rare symbols.
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(corpus),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=size,
-        hard_vocab_limit=False,
-        max_sentencepiece_length=LONGEST_PIECE,
-        character_coverage=1.0,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        split_by_unicode_script=False,
-        split_by_whitespace=False,
-        split_by_number=False,
-        max_sentence_length=1 << 20,
-        bos_id=-1,
-        eos_id=-1,
-        pad_id=-1,
-        num_threads=1,
-        minloglevel=2,
-    )
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    first = 1  # 0 is <unk>
-    learned = (processor.id_to_piece(i) for i in range(first, processor.get_piece_size()))
-    return tuple(piece for piece in learned if len(piece) > 1)
-
-
-def _character(number: int) -> str:
-    if number < _PRIVATE:
-        return chr(_FIRST_PRIVATE + number)
-    return chr(_FIRST_OF_PLANE_15 + number - _PRIVATE)
-
-
-def _number(character: str) -> int:
-    code = ord(character)
-    if code < _FIRST_OF_PLANE_15:
-        return code - _FIRST_PRIVATE
-    return code - _FIRST_OF_PLANE_15 + _PRIVATE
+def _alphabet(counts: dict[str, int], size: int) -> tuple[str, ...]:
+    """OTHER, all kinds and the most frequent finer forms, about `size` together; sorted."""
+    kinds = {form(token, KINDS) for token in counts}
+    finer: Counter[str] = Counter()
+    for token, count in counts.items():
+        for text in {form(token, level) for level in LEVELS[:KINDS]}:
+            finer[text] += count
+    ranked = sorted(finer, key=lambda text: (-finer[text], text))
+    room = max(0, size - 1 - len(kinds))
+    return (OTHER, *sorted({*kinds, *ranked[:room]}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from autogo_onnx.opgraph import Op, OpGraph, Shape
+from autogo_onnx.opgraph import AttributeValue, Op, OpGraph, Shape
 
 
 class Segment:
@@ -68,6 +68,26 @@ class Segment:
         shape[axis] = sum(self.shapes[t][axis] for t in tensors)
         return self.add(Op.make("Concat", tensors, axis=axis), tuple(shape))
 
+    def put(self, kind: str, t: int, shape: Shape, **attributes: AttributeValue) -> int:
+        """An operator of one operand."""
+        return self.add(Op.make(kind, (t,), **attributes), shape)
+
+    def shuffle(self, t: int, groups: int) -> int:
+        n, c, *size = self.shapes[t]
+        wide = self.put("Reshape", t, (n, groups, c // groups, *size))
+        perm = (0, 2, 1, *range(3, 3 + len(size)))
+        turned = self.put("Transpose", wide, (n, c // groups, groups, *size), perm=perm)
+        return self.put("Reshape", turned, (n, c, *size))
+
+    def tokens(self, t: int, width: int) -> int:
+        """A map as tokens, a layer of them, and back."""
+        n, c, height, breadth = self.shapes[t]
+        flat = self.put("Reshape", t, (n, c, height * breadth))
+        turned = self.put("Transpose", flat, (n, height * breadth, c), perm=(0, 2, 1))
+        layer = self.put("MatMul", turned, (n, height * breadth, width))
+        back = self.put("Transpose", layer, (n, width, height * breadth), perm=(0, 2, 1))
+        return self.put("Reshape", back, (n, width, height, breadth))
+
     def squeeze_excite(self, t: int, width: int) -> int:
         n, c = self.shapes[t][:2]
         gate = self.add(Op.make("GlobalAveragePool", (t,)), (n, c, 1, 1))
@@ -97,22 +117,28 @@ def mobile(stride: int = 1, size: int = 8) -> OpGraph:
     return s.graph(s.conv(s.squeeze_excite(s.relu(wide), 16), 24, 1))
 
 
-def random_segment(seed: int, most: int = 7) -> OpGraph:
-    """A random valid segment of one or two inputs; all sinks and sometimes more are outputs."""
+def random_segment(seed: int, most: int = 7, *, rich: bool = False) -> OpGraph:
+    """A random valid segment of one or two inputs; all sinks are outputs.
+
+    `rich`: also operators that move, cut, pad, resize and group.
+    """
     rng = random.Random(seed)
     n_inputs = rng.choice((1, 1, 2))
     size = rng.choice((7, 8, 12, 16))
     s = Segment(*((1, rng.choice((8, 16, 24)), size, size) for _ in range(n_inputs)))
     for _ in range(rng.randint(1, most)):
-        _grow(s, rng)
+        if rich and rng.random() < 0.6:
+            _grow_richly(s, rng)
+        else:
+            _grow(s, rng)
     read = {t for op in s.ops for t in op.inputs}
     sinks = [t for t in range(n_inputs, len(s.shapes)) if t not in read]
     return s.graph(*sinks)
 
 
 def _grow(s: Segment, rng: random.Random) -> None:
-    t = rng.randrange(max(0, len(s.shapes) - 3), len(s.shapes))
-    width, size = s.shapes[t][1], s.shapes[t][2]
+    t = rng.choice([t for t, shape in enumerate(s.shapes) if len(shape) == 4][-3:])
+    width, size = s.shapes[t][1], min(s.shapes[t][2:])
     peers = [u for u, shape in enumerate(s.shapes) if shape[2:] == s.shapes[t][2:] and u != t]
     equals = [u for u in peers if s.shapes[u] == s.shapes[t]]
     choice = rng.random()
@@ -135,6 +161,55 @@ def _grow(s: Segment, rng: random.Random) -> None:
         s.conv(t, rng.choice((8, 16)), 3, group=4)
     else:
         s.relu(t)
+
+
+def _grow_richly(s: Segment, rng: random.Random) -> None:
+    t = rng.choice([t for t, shape in enumerate(s.shapes) if len(shape) == 4][-3:])
+    if rng.random() < 0.5:
+        _change_channels(s, rng, t)
+    else:
+        _change_size(s, rng, t)
+
+
+def _change_channels(s: Segment, rng: random.Random, t: int) -> None:
+    n, width, height, breadth = s.shapes[t]
+    choice = rng.randrange(6)
+    if choice == 0 and width % 8 == 0:
+        s.conv(t, rng.choice((8, 16, 24)), rng.choice((1, 3)), group=rng.choice((2, 4, 8)))
+    elif choice == 1 and width % 4 == 0:
+        s.shuffle(t, rng.choice((2, 4)))
+    elif choice == 2 and width % 2 == 0:
+        half = (n, width // 2, height, breadth)
+        s.put("Slice", t, half, starts=(0,), ends=(width // 2,), axes=(1,))
+    elif choice == 3 and width > 4:
+        s.put("Slice", t, (n, width - 1, height, breadth), starts=(0,), ends=(-1,), axes=(1,))
+    elif choice == 4 and width % 4 == 0:
+        s.put("DepthToSpace", t, (n, width // 4, 2 * height, 2 * breadth), blocksize=2)
+    else:
+        s.tokens(t, rng.choice((8, 16)))
+
+
+def _change_size(s: Segment, rng: random.Random, t: int) -> None:
+    n, width, height, breadth = s.shapes[t]
+    choice = rng.randrange(5)
+    if choice == 0 and min(height, breadth) > 2:
+        cut, far = (n, width, height - 1, breadth - 1), (2**63 - 1,) * 2
+        s.put("Slice", t, cut, starts=(1, 1), ends=far, axes=(2, 3))
+    elif choice == 1 and height < 33:
+        s.put("Resize", t, (n, width, 2 * height, 2 * breadth), mode="nearest")
+    elif choice == 2 and height < 33:
+        kernel, pad = rng.choice(((2, 0), (3, 1), (4, 1)))
+        extra: dict[str, AttributeValue] = {"output_padding": (1, 1)} if kernel == 3 else {}
+        window = {"kernel_shape": (kernel,) * 2, "strides": (2, 2), "pads": (pad,) * 4}
+        made = (n, rng.choice((8, 16)), 2 * height, 2 * breadth)
+        s.put("ConvTranspose", t, made, **window, **extra)
+    elif choice == 3:
+        row = s.put("ReduceMean", t, (n, width, height, 1), axes=(3,), keepdims=1)
+        s.add(Op.make("Mul", (t, row)), s.shapes[t])
+    else:
+        more = rng.choice((0, 4))
+        made = (n, width + more, height + 1, breadth + 1)
+        s.put("Pad", t, made, pads=(0, more, 1, 0, 0, 0, 0, 1), mode="constant")
 
 
 def random_demand(graph: OpGraph, seed: int) -> tuple[list[Shape], list[Shape]]:

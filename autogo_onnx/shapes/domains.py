@@ -7,14 +7,22 @@ size combinations replace arithmetic in both solvers (the *levels* of the level 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
+from math import prod
+from operator import sub
 
 from autogo_onnx.shapes.problem import Factor, Infeasible
 from autogo_onnx.shapes.windows import Size
 
 SizeMap = Callable[[Size], Size | None]
+Combine = Callable[[tuple[Size, ...]], Size | None]
+
+_Known = dict[int, set[Size]]
+_Table = dict[tuple[Size, ...], int]
+_MOST_COMBINATIONS = 20_000
+_MOST_SIZES = 500
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,28 @@ class Transition:
     options: tuple[tuple[int, SizeMap], ...]
     name: str
 
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The classes that it reads."""
+        return (self.source,)
+
 
 @dataclass(frozen=True)
 class Join:
-    """A Concat along a spatial axis: lengths add up there and agree elsewhere."""
+    """An operator whose size follows from those of several operands, at no cost."""
 
-    parts: tuple[int, ...]
+    sources: tuple[int, ...]
     target: int
-    axis: int
+    combine: Combine
+    name: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A boundary tensor: its size class, the sizes that any demand allows it, its name."""
+
+    number: int
+    allowed: tuple[Size, ...]
     name: str
 
 
@@ -44,84 +66,109 @@ class Sizes:
     Attributes:
         count: number of size classes.
         changes: operators that relate two or more classes.
-        inputs: per boundary input its class and the sizes that any demand allows it.
-        outputs: likewise.
-        single: classes that must be 1 along every axis (the small side of a broadcast).
+        inputs, outputs: the boundary.
+        single: classes that must be 1 along every axis (the small side of a broadcast), with the
+            name of who says so.
     """
 
     count: int
     changes: tuple[Transition | Join, ...]
-    inputs: tuple[tuple[int, tuple[Size, ...]], ...]
-    outputs: tuple[tuple[int, tuple[Size, ...]], ...]
-    single: frozenset[int]
+    inputs: tuple[Bound, ...]
+    outputs: tuple[Bound, ...]
+    single: tuple[tuple[int, str], ...]
 
 
 def reach(sizes: Sizes) -> tuple[tuple[tuple[Size, ...], ...], tuple[Factor, ...]] | Infeasible:
     """Domains of all classes and a factor per change, or which operator cannot be satisfied."""
-    known: dict[int, set[Size]] = {}
-    for number, allowed in sizes.inputs:
-        _narrow(known, number, allowed)
-    tables: list[dict[tuple[Size, ...], int]] = []
+    known: _Known = {}
+    for bound in sizes.inputs:
+        refusal = _narrowed(known, bound)
+        if refusal:
+            return refusal
+    tables: list[_Table] = []
     for change in sizes.changes:
-        scope = _classes(change)
-        table = {row: c for row, c in _table(change, known).items() if _is_consistent(scope, row)}
-        _narrow(known, _target(change), (row[-1] for row in table))
-        if not known[_target(change)]:
-            return Infeasible(_dead_end(change, known))
-        tables.append(table)
-    for port, (number, allowed) in enumerate(sizes.outputs):
-        before = sorted(known[number])
-        _narrow(known, number, allowed)
+        refusal = _extended(known, tables, change)
+        if refusal:
+            return refusal
+    for bound in sizes.outputs:
+        refusal = _narrowed(known, bound)
+        if refusal:
+            return refusal
+    for number, name in sizes.single:
+        before = known[number]
+        known[number] = {size for size in before if all(n == 1 for n in size)}
         if not known[number]:
-            able, must = _text(before), _text(sorted(set(allowed)))
-            return Infeasible(f"output {port} can be {able} but must be {must}")
-    for number in sizes.single:
-        _narrow(known, number, [s for s in known[number] if all(n == 1 for n in s)])
-    return _prune(sizes, known, tables)
+            reason = f"{name}: the small side of the broadcast can only be {text(before)}"
+            return Infeasible(reason, cause="sizes")
+    return _pruned(sizes, known, tables)
 
 
-def _prune(
-    sizes: Sizes, known: dict[int, set[Size]], tables: list[dict[tuple[Size, ...], int]]
+def _narrowed(known: _Known, bound: Bound) -> Infeasible | None:
+    """Keep what some demand allows; a class not seen yet takes all of it."""
+    before = known.get(bound.number)
+    known[bound.number] = set(bound.allowed) if before is None else before & set(bound.allowed)
+    if known[bound.number]:
+        return None
+    able, must = text(_nearest(before or (), bound.allowed)), text(set(bound.allowed))
+    return Infeasible(f"{bound.name} can be {able} but must be {must}", cause="sizes")
+
+
+def _extended(known: _Known, tables: list[_Table], change: Transition | Join) -> Infeasible | None:
+    """Add the table of an operator, and the sizes that it gives."""
+    counts = [len(known[number]) for number in change.sources]
+    if max(counts) > _MOST_SIZES or prod(counts) > _MOST_COMBINATIONS:
+        reason = f"{change.name}: {prod(counts)} combinations of sizes are too many to look at"
+        return Infeasible(reason, cause="effort")
+    scope = (*change.sources, change.target)
+    table = _table(change, known)
+    if len(set(scope)) < len(scope):
+        table = {row: cost for row, cost in table.items() if _is_consistent(scope, row)}
+    made = {row[-1] for row in table}
+    before = known.get(change.target)
+    known[change.target] = made if before is None else before & made
+    tables.append(table)
+    if known[change.target]:
+        return None
+    reached = " with ".join(text(known[c] or before or ()) for c in change.sources)
+    return Infeasible(f"{change.name} cannot continue from {reached}", cause="sizes")
+
+
+def _pruned(
+    sizes: Sizes, known: _Known, tables: list[_Table]
 ) -> tuple[tuple[tuple[Size, ...], ...], tuple[Factor, ...]] | Infeasible:
     """Drop combinations with a size that some other operator ruled out, until nothing changes."""
-    scopes = [_classes(change) for change in sizes.changes]
+    scopes = [(*change.sources, change.target) for change in sizes.changes]
     changed = True
     while changed:
         changed = False
-        for change, scope, table in zip(
-            reversed(sizes.changes), reversed(scopes), reversed(tables), strict=True
-        ):
-            gone = [row for row in table if _is_ruled_out(scope, row, known)]
-            for row in gone:
-                del table[row]
-            for position, number in enumerate(scope):
-                before = len(known[number])
-                _narrow(known, number, (row[position] for row in table))
-                changed |= len(known[number]) < before
-            if not table:
-                return Infeasible(f"{change.name} has no size that its neighbours share")
+        for at in reversed(range(len(tables))):
+            scope, made = scopes[at], {row[-1] for row in tables[at]}
+            tables[at] = {
+                row: cost
+                for row, cost in tables[at].items()
+                if all(size in known[number] for number, size in zip(scope, row, strict=True))
+            }
+            if not tables[at]:
+                name, needed = sizes.changes[at].name, text(known[scope[-1]])
+                reason = f"{name} can give {text(made)} but what shares its size needs {needed}"
+                return Infeasible(reason, cause="sizes")
+            for number, column in zip(scope, zip(*tables[at], strict=True), strict=True):
+                left = known[number] & set(column)
+                changed |= len(left) < len(known[number])
+                known[number] = left
     domains = tuple(tuple(sorted(known[number])) for number in range(sizes.count))
-    if not all(domains):
-        return Infeasible("one side of a broadcast cannot be 1 along every axis")
-    return domains, tuple(_factor(*each) for each in zip(sizes.changes, tables, strict=True))
+    factors = zip(sizes.changes, scopes, tables, strict=True)
+    return domains, tuple(_factor(change.name, scope, table) for change, scope, table in factors)
 
 
-def _factor(change: Transition | Join, table: dict[tuple[Size, ...], int]) -> Factor:
+def _factor(name: str, scope: tuple[int, ...], table: _Table) -> Factor:
     """The table over distinct classes (an operator inside a residual may return to its own)."""
-    scope = _classes(change)
-    first = [scope.index(number) for number in dict.fromkeys(scope)]
+    distinct = tuple(dict.fromkeys(scope))
+    if len(distinct) == len(scope):
+        return Factor(scope, table, name)
+    first = [scope.index(number) for number in distinct]
     rows = {tuple(row[position] for position in first): cost for row, cost in table.items()}
-    return Factor(tuple(dict.fromkeys(scope)), rows, change.name)
-
-
-def _is_ruled_out(
-    scope: tuple[int, ...], row: tuple[Size, ...], known: dict[int, set[Size]]
-) -> bool:
-    return any(size not in known[number] for number, size in zip(scope, row, strict=True))
-
-
-def _classes(change: Transition | Join) -> tuple[int, ...]:
-    return (*_sources(change), _target(change))
+    return Factor(distinct, rows, name)
 
 
 def _is_consistent(scope: tuple[int, ...], row: tuple[Size, ...]) -> bool:
@@ -129,51 +176,40 @@ def _is_consistent(scope: tuple[int, ...], row: tuple[Size, ...]) -> bool:
     return len(set(zip(scope, row, strict=True))) == len(set(scope))
 
 
-def _sources(change: Transition | Join) -> tuple[int, ...]:
-    return (change.source,) if isinstance(change, Transition) else change.parts
-
-
-def _target(change: Transition | Join) -> int:
-    return change.target
-
-
-def _narrow(known: dict[int, set[Size]], number: int, allowed: Iterable[Size]) -> None:
-    """Intersect a class's sizes with others; a class not seen yet takes them all."""
-    sizes = set(allowed)
-    known[number] = known[number] & sizes if number in known else sizes
-
-
-def _table(change: Transition | Join, known: dict[int, set[Size]]) -> dict[tuple[Size, ...], int]:
+def _table(change: Transition | Join, known: _Known) -> _Table:
     """Every combination of operand sizes and output size, with its cheapest option's cost."""
-    costs: dict[tuple[Size, ...], int] = {}
+    costs: _Table = {}
     if isinstance(change, Join):
-        for parts in product(*(sorted(known[c]) for c in change.parts)):
-            total = _joined(parts, change.axis)
+        for parts in product(*(known[c] for c in change.sources)):
+            total = change.combine(parts)
             if total is not None:
                 costs[*parts, total] = 0
         return costs
-    for size in sorted(known[change.source]):
+    for size in known[change.source]:
         for cost, size_map in change.options:
             after = size_map(size)
             if after is not None:
-                costs[size, after] = min(cost, costs.get((size, after), cost))
+                row = size, after
+                costs[row] = min(cost, costs.get(row, cost))
     return costs
 
 
-def _joined(parts: Sequence[Size], axis: int) -> Size | None:
-    """Size of a concatenation; None where the other axes differ."""
-    others = {part[:axis] + part[axis + 1 :] for part in parts}
-    if len(others) > 1:
-        return None
-    return (*parts[0][:axis], sum(part[axis] for part in parts), *parts[0][axis + 1 :])
+def _nearest(sizes: Iterable[Size], wanted: Iterable[Size]) -> list[Size]:
+    """Sorted by the distance to the nearest that is wanted."""
+
+    def distance(size: Size) -> int:
+        others = [other for other in wanted if len(other) == len(size)]
+        return min((sum(map(abs, map(sub, size, other))) for other in others), default=0)
+
+    return sorted(sorted(sizes), key=distance)
 
 
-def _dead_end(change: Transition | Join, known: dict[int, set[Size]]) -> str:
-    reached = " with ".join(_text(sorted(known[c])) for c in _sources(change))
-    return f"{change.name} cannot continue from {reached}"
+def text(sizes: Iterable[Size]) -> str:
+    """`14x14 or 7x7`, at most three of them; sets are sorted.
 
-
-def _text(sizes: Iterable[Size]) -> str:
-    """`14x14 or 7x7`, at most three of them."""
-    shown = ["x".join(map(str, size)) or "a vector" for size in sizes]
+    >>> text({(7, 7), ()})
+    'a vector or 7x7'
+    """
+    ordered = sizes if isinstance(sizes, list) else sorted(sizes)
+    shown = ["x".join(map(str, size)) or "a vector" for size in ordered]
     return " or ".join(shown[:3]) + (" ..." if len(shown) > 3 else "") if shown else "nothing"

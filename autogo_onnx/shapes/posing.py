@@ -1,88 +1,120 @@
-"""The structure of a segment and the demanded shapes as one problem in plain integers."""
+"""The structure of a segment and the demanded shapes as problems in plain integers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import exp, fsum, log, prod
+from collections.abc import Sequence
+from itertools import islice
+from math import exp, fsum, log, log2
 
-from autogo_onnx.opgraph import OpGraph, Shape
-from autogo_onnx.shapes.domains import Join, Sizes, Transition, reach
+from autogo_onnx.opgraph import Shape
+from autogo_onnx.shapes.domains import Bound, Join, Sizes, Transition, reach
+from autogo_onnx.shapes.equations import settled, with_areas, with_sums
 from autogo_onnx.shapes.problem import (
     Demand,
-    Equation,
+    Grouping,
     Infeasible,
     Port,
     Problem,
     Side,
-    Target,
     Widths,
 )
-from autogo_onnx.shapes.structure import Structure
-from autogo_onnx.shapes.windows import Size
+from autogo_onnx.shapes.structure import (
+    Grouped,
+    Structure,
+    size_of,
+    width_of,
+)
+from autogo_onnx.shapes.wishes import Scales, targets
 
 # Of an image or a mask: no measure of how wide a network is.
 _MOST_IMAGE_CHANNELS = 4
-_PER_RELATIVE_CHANGE = 1000
-_ABOVE_TIE_BREAKS = 1000
+_UNIT = 1_000_000
+_TIE = 1000
+_GROUPS_HALVED = 500_000
+_MOST_ALTERNATIVES = 12
 
-
-@dataclass(frozen=True)
-class Scales:
-    """Demanded over mined widths at the inputs and at the outputs, blind to the assignment."""
-
-    inputs: float
-    outputs: float
-
-    def at(self, position: float) -> float:
-        """The scale between the inputs (0) and the outputs (1)."""
-        return exp((1 - position) * log(self.inputs) + position * log(self.outputs))
+_Classes = tuple[int, ...]
 
 
 def pose(
     found: Structure, inputs: Sequence[Shape], outputs: Sequence[Shape]
 ) -> Problem | Infeasible:
-    """The problem of giving a segment these boundary shapes, or what already rules it out."""
+    """The problem of giving a segment these boundary shapes, or what already rules it out.
+
+    Where sizes that are not settled decide how widths depend on each other (a Flatten of a map of
+    7x7 or 4x4), this is the first of `alternatives`.
+    """
+    problems = alternatives(found, inputs, outputs)
+    return problems if isinstance(problems, Infeasible) else problems[0]
+
+
+def alternatives(
+    found: Structure,
+    inputs: Sequence[Shape],
+    outputs: Sequence[Shape],
+    *,
+    may_leave_lattice: bool = False,
+) -> list[Problem] | Infeasible:
+    """The problems whose cheapest solution is the answer; most often there is one.
+
+    Args:
+        found: by `operators.read`.
+        inputs, outputs: full shapes that the boundary must have.
+        may_leave_lattice: chosen widths may leave the lattice, at a price.
+    """
     graph, sizes, widths = found.graph, found.sizes.classes(), found.widths.classes()
-    scales = _scales(graph, inputs, outputs)
+    scales = _scales(found, inputs, outputs)
     sides = (
-        _side(graph, range(graph.n_inputs), inputs, scales.inputs, (sizes, widths)),
-        _side(graph, graph.outputs, outputs, scales.outputs, (sizes, widths)),
+        _side(found, range(graph.n_inputs), inputs, scales.inputs),
+        _side(found, graph.outputs, outputs, scales.outputs),
     )
     reached = reach(_sizes(found, sizes, *sides))
     if isinstance(reached, Infeasible):
         return reached
-    domains, factors = reached
-    equations = [_equation(terms, widths, found.describe(index)) for terms, index in found.sums]
-    for given, made in found.areas:
-        areas = {prod(size) for size in domains[sizes[given]]}
-        name = found.describe(made - graph.n_inputs)
-        if len(areas) > 1:
-            return Infeasible(f"{name} of a map whose size is not settled")
-        equations.append(_equation(((made, -1), (given, areas.pop())), widths, name))
-    also = tuple(sorted({shape[1] for shape in (*inputs, *outputs)}))
+    ports = zip((*range(graph.n_inputs), *graph.outputs), (*inputs, *outputs), strict=True)
     part = Widths(
         names=_names(found, widths),
         chosen=_chosen(found, widths),
-        targets=_targets(found, widths, scales),
-        equations=tuple(equations),
+        targets=targets(found, widths, scales),
+        equations=(),
         fixed={widths[t]: 1 for t in found.one_channel},
         step=found.freedom.multiple_of,
-        also=also,
+        also=tuple(sorted({_width(shape, found.layout[t]) for t, shape in ports})),
+        groupings=tuple(grouping(each, widths) for each in found.groups),
+        may_leave=may_leave_lattice,
     )
-    return Problem(domains, factors, part, *sides)
+    part = with_sums(part, found, widths)
+    if not found.areas:
+        return [Problem(*reached, part, *sides)]
+    divided = list(islice(settled(reached, found, sizes), _MOST_ALTERNATIVES))
+    if not divided:
+        names = ", ".join(found.describe(area.index) for area in found.areas)
+        return Infeasible(f"{names}: no size that all of them share", cause="sizes")
+    return [Problem(*each, with_areas(part, found, each[0]), *sides) for each in divided]
 
 
-def _scales(graph: OpGraph, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Scales:
-    def mean(shapes: Sequence[Shape]) -> float:
-        return fsum(log(shape[1]) for shape in shapes) / len(shapes)
+def grouping(each: Grouped, widths: _Classes) -> Grouping:
+    """A grouped convolution over classes: the mined number of groups, or a divisor of it."""
+    classes = tuple(dict.fromkeys((widths[each.given], widths[each.made])))
+    divisors = [n for n in range(each.mined, 0, -1) if each.mined % n == 0]
+    return Grouping(
+        classes, tuple((n, round(_GROUPS_HALVED * log2(each.mined / n))) for n in divisors)
+    )
 
-    def has_image(shapes: Sequence[Shape]) -> bool:
-        return any(shape[1] <= _MOST_IMAGE_CHANNELS for shape in shapes)
 
-    pairs = ((graph.input_shapes, inputs), (graph.output_shapes, outputs))
-    scales = [exp(mean(wanted) - mean(mined)) for mined, wanted in pairs]
-    usable = [not has_image((*mined, *wanted)) for mined, wanted in pairs]
+def _scales(found: Structure, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Scales:
+    """Demanded over mined widths at both sides; where one has images, the other's is used."""
+    graph = found.graph
+
+    def mean(tensors: Sequence[int], shapes: Sequence[Shape]) -> float:
+        axes = [found.layout[t] for t in tensors]
+        return fsum(log(_width(s, a)) for s, a in zip(shapes, axes, strict=True)) / len(shapes)
+
+    scales, usable = [], []
+    for tensors, shapes in ((range(graph.n_inputs), inputs), (graph.outputs, outputs)):
+        mined = [graph.shape(t) for t in tensors]
+        scales.append(exp(mean(tensors, shapes) - mean(tensors, mined)))
+        usable.append(not any(s[1] <= _MOST_IMAGE_CHANNELS for s in (*mined, *shapes)))
     if usable == [False, True]:
         scales[0] = scales[1]
     elif usable == [True, False]:
@@ -90,117 +122,82 @@ def _scales(graph: OpGraph, inputs: Sequence[Shape], outputs: Sequence[Shape]) -
     return Scales(*scales)
 
 
-def _side(
-    graph: OpGraph,
-    tensors: Sequence[int],
-    shapes: Sequence[Shape],
-    scale: float,
-    classes: tuple[tuple[int, ...], tuple[int, ...]],
-) -> Side:
+def _width(shape: Shape, axis: int | None) -> int:
+    """Also of a demand that the port cannot serve, whose rank is another."""
+    return shape[1] if axis is None or axis >= len(shape) else shape[axis]
+
+
+def _side(found: Structure, tensors: Sequence[int], shapes: Sequence[Shape], scale: float) -> Side:
     """Ports, demands, and how far each demand is from each port's mined width.
 
     Of equally good assignments the one in the given order is the cheapest, and no two are equal.
     """
-    sizes, widths = classes
-    demands = tuple(Demand(shape[2:], shape[1]) for shape in shapes)
-    costs = []
+    sizes, widths = found.sizes.classes(), found.widths.classes()
+    demands, costs = [], []
     for port, tensor in enumerate(tensors):
-        mined = graph.shape(tensor)
-        unit = _PER_RELATIVE_CHANGE * _ABOVE_TIE_BREAKS
+        mined, axis = found.graph.shape(tensor), found.layout[tensor]
+        usual = found.width(tensor) * (1.0 if axis is None else scale)
+        demands.append(tuple(_demand(shape, mined, axis) for shape in shapes))
         costs.append(
             tuple(
-                round(unit * abs(log(shape[1] / (mined[1] * scale))))
-                + _ABOVE_TIE_BREAKS * (port + 1) ** 2 * (len(shapes) - 1 - number)
+                round(_UNIT * abs(log(demand.width / usual)))
+                + _TIE * (port + 1) ** 2 * (len(shapes) - 1 - number)
                 if len(shape) == len(mined)
                 else None
-                for number, shape in enumerate(shapes)
+                for number, (shape, demand) in enumerate(zip(shapes, demands[-1], strict=True))
             )
         )
-    return Side(tuple(Port(sizes[t], widths[t]) for t in tensors), demands, tuple(costs))
+    ports = tuple(Port(sizes[t], widths[t]) for t in tensors)
+    names = tuple(_port_name(found, port, t) for port, t in enumerate(tensors))
+    return Side(ports, tuple(demands), tuple(costs), names)
 
 
-def _sizes(found: Structure, sizes: tuple[int, ...], inputs: Side, outputs: Side) -> Sizes:
+def _port_name(found: Structure, port: int, tensor: int) -> str:
+    maker = found.graph.producer(tensor)
+    return f"input {tensor}" if maker is None else f"output {port} of {found.describe(maker)}"
+
+
+def _demand(shape: Shape, mined: Shape, axis: int | None) -> Demand:
+    if len(shape) != len(mined):
+        return Demand(shape[2:], shape[1])
+    return Demand(size_of(shape, axis), width_of(shape, axis))
+
+
+def _sizes(found: Structure, sizes: _Classes, inputs: Side, outputs: Side) -> Sizes:
     graph = found.graph
     changes: list[Transition | Join] = []
     for index, op in enumerate(graph.ops):
-        target, name = sizes[graph.n_inputs + index], found.describe(index)
+        target, name = sizes[found.out(index)], found.describe(index)
         if index in found.options:
             options = tuple((option.cost, option.size_map) for option in found.options[index])
             changes.append(Transition(sizes[op.inputs[0]], target, options, name))
-        elif index in found.joins:
-            parts = tuple(sizes[t] for t in op.inputs)
-            changes.append(Join(parts, target, found.joins[index], name))
-    single = frozenset(sizes[t] for t in found.single)
-    return Sizes(max(sizes) + 1, tuple(changes), _offers(inputs), _offers(outputs), single)
+        elif index in found.relations:
+            relation = found.relations[index]
+            parts = tuple(sizes[t] for t in relation.parts)
+            changes.append(Join(parts, target, relation.combine, name))
+    single = dict.fromkeys((sizes[t], found.name(t)) for t in found.single)
+    bounds = _bounds(inputs), _bounds(outputs)
+    return Sizes(max(sizes) + 1, tuple(changes), *bounds, tuple(single))
 
 
-def _offers(side: Side) -> tuple[tuple[int, tuple[Size, ...]], ...]:
+def _bounds(side: Side) -> tuple[Bound, ...]:
     """Per port its size class and the sizes of the demands it may serve."""
+    rows = zip(side.ports, side.demands, side.costs, side.names, strict=True)
     return tuple(
-        (port.size, tuple(d.size for d, c in zip(side.demands, row, strict=True) if c is not None))
-        for port, row in zip(side.ports, side.costs, strict=True)
+        Bound(port.size, tuple(d.size for d, cost in pairs if cost is not None), name)
+        for port, demands, costs, name in rows
+        if (pairs := list(zip(demands, costs, strict=True)))
     )
 
 
-def _equation(terms: Iterable[tuple[int, int]], widths: tuple[int, ...], name: str) -> Equation:
-    """Terms by tensor as terms by class; a class that stands twice is counted twice."""
-    total: dict[int, int] = {}
-    for tensor, coefficient in terms:
-        number = widths[tensor]
-        total[number] = total.get(number, 0) + coefficient
-    return Equation(tuple((n, c) for n, c in total.items() if c), name)
-
-
-def _names(found: Structure, widths: tuple[int, ...]) -> tuple[str, ...]:
+def _names(found: Structure, widths: _Classes) -> tuple[str, ...]:
     """Every width class by its first tensor."""
-    n_inputs = found.graph.n_inputs
     first: dict[int, str] = {}
     for tensor, number in enumerate(widths):
-        is_input = tensor < n_inputs
-        first.setdefault(
-            number, f"input {tensor}" if is_input else found.describe(tensor - n_inputs)
-        )
+        first.setdefault(number, found.name(tensor))
     return tuple(first[number] for number in range(len(first)))
 
 
-def _chosen(found: Structure, widths: tuple[int, ...]) -> tuple[bool, ...]:
-    choosing = {widths[found.graph.n_inputs + index] for index in found.choosers}
+def _chosen(found: Structure, widths: _Classes) -> tuple[bool, ...]:
+    choosing = {widths[found.out(index)] for index in found.choosers}
     return tuple(number in choosing for number in range(max(widths) + 1))
-
-
-def _targets(found: Structure, widths: tuple[int, ...], scales: Scales) -> tuple[Target, ...]:
-    """Mined widths scaled to the site, weighted by what lies downstream (the paper's weights).
-
-    An operator half way between inputs and outputs, counted in operators that choose widths, takes
-    half of each boundary's scale: 16 -> 16 -> 16 becomes 64 -> 64 -> 64, and the branches of a
-    concatenation at the output keep adding up.
-    """
-    graph = found.graph
-    before, after, downstream = _positions(graph, set(found.choosers))
-    targets = []
-    for index in found.choosers:
-        position = before[index] / (before[index] + after[index])
-        wanted = max(1, round(graph.op_shapes[index][1] * scales.at(position)))
-        weight = round(_PER_RELATIVE_CHANGE * (1 + downstream[index]) / wanted)
-        slope = _ABOVE_TIE_BREAKS * max(1, weight)
-        targets.append(Target(widths[graph.n_inputs + index], wanted, slope))
-    return tuple(targets)
-
-
-def _positions(graph: OpGraph, choosers: set[int]) -> tuple[list[int], list[int], list[int]]:
-    """Where every operator stands.
-
-    Returns:
-        Per operator: choosers on the longest way up to it (itself included), choosers on the
-        longest way from it, and the number of operators downstream.
-    """
-    count, readers = len(graph.ops), graph.readers()
-    before, after, reached = [0] * count, [0] * count, [0] * count
-    for index, op in enumerate(graph.ops):
-        makers = [p for t in op.inputs if (p := graph.producer(t)) is not None]
-        before[index] = max((before[p] for p in makers), default=0) + (index in choosers)
-    for index in reversed(range(count)):
-        for reader in readers[graph.n_inputs + index]:
-            after[index] = max(after[index], after[reader] + (reader in choosers))
-            reached[index] |= reached[reader] | 1 << reader
-    return before, after, [mask.bit_count() for mask in reached]

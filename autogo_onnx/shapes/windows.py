@@ -6,7 +6,10 @@ Source: ONNX operator specification, Conv, MaxPool, AveragePool, ConvTranspose.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
+
+from autogo_onnx.opgraph import Op
 
 Size = tuple[int, ...]
 
@@ -28,27 +31,41 @@ class Window:
     ceil: bool = False
 
     def size_after(self, size: Size) -> Size | None:
-        """The size of the output map; None where there is no valid one."""
-        axes = zip(size, self.kernel, self.strides, self.dilations, self.pads, strict=True)
-        after = tuple(_length_after(*axis, ceil=self.ceil) for axis in axes)
-        return after if all(after) else None
+        """The size of the output map; None where there is no valid one.
+
+        A window that would start in the end padding is dropped by ONNX Runtime, and by ONNX's shape
+        inference from opset 22 only. Sizes on which the two differ are no valid ones here.
+        """
+        after = []
+        for length, (gain, stride, begin) in zip(size, self._axes, strict=True):
+            room = length + gain
+            if room < 0:
+                return None
+            windows = -(-room // stride) if self.ceil else room // stride
+            if self.ceil and windows * stride >= length + begin:
+                return None
+            after.append(windows + 1)
+        return tuple(after)
+
+    @cached_property
+    def _axes(self) -> tuple[tuple[int, int, int], ...]:
+        """Per axis: pads less the kernel's span, stride, pad at the beginning."""
+        axes = zip(self.kernel, self.strides, self.dilations, self.pads, strict=True)
+        return tuple((sum(p) - (k - 1) * d - 1, s, p[0]) for k, s, d, p in axes)
 
 
-def _length_after(
-    length: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int], *, ceil: bool
-) -> int:
-    """Windows that fit along one axis; 0 where none does.
-
-    A window that would start in the end padding is dropped by ONNX Runtime, and by ONNX's shape
-    inference from opset 22 only. Sizes on which the two differ are no valid ones here.
-    """
-    room = length + sum(pads) - ((kernel - 1) * dilation + 1)
-    if room < 0:
-        return 0
-    if not ceil:
-        return room // stride + 1
-    windows = -(-room // stride) + 1
-    return 0 if (windows - 1) * stride >= length + pads[0] else windows
+def window_of(op: Op) -> Window:
+    """The window that an operator's attributes say."""
+    kernel = tuple(op.get("kernel_shape"))
+    rank = len(kernel)
+    pads = op.get("pads", (0,) * 2 * rank)
+    return Window(
+        kernel,
+        tuple(op.get("strides", (1,) * rank)),
+        tuple(op.get("dilations", (1,) * rank)),
+        tuple(zip(pads[:rank], pads[rank:], strict=True)),
+        bool(op.get("ceil_mode", 0)),
+    )
 
 
 def same_pads(window: Window) -> tuple[tuple[int, int], ...]:

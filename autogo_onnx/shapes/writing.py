@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 
 from autogo_onnx.opgraph import Op, OpGraph, Shape
+from autogo_onnx.shapes.posing import grouping
 from autogo_onnx.shapes.problem import Solution
-from autogo_onnx.shapes.structure import Option, Structure
+from autogo_onnx.shapes.structure import Option, Structure, shape_of, size_of
 from autogo_onnx.shapes.windows import Size
 
 
@@ -20,20 +20,13 @@ def write(
     sizes, widths = found.sizes.classes(), found.widths.classes()
     batch = inputs[0][0]
     shapes = [
-        (batch, solution.widths[widths[t]], *solution.sizes[sizes[t]])
+        shape_of(batch, solution.widths[widths[t]], solution.sizes[sizes[t]], found.layout[t])
         for t in range(graph.n_tensors)
     ]
-    number = dict(enumerate(solution.inputs))
-    number |= {tensor: tensor for tensor in range(graph.n_inputs, graph.n_tensors)}
-    ops = []
-    for index, op in enumerate(graph.ops):
-        given, made = shapes[op.inputs[0]], shapes[graph.n_inputs + index]
-        if index in found.options:
-            op = _with_option(op, _cheapest(found, index, given[2:], made[2:]), given[2:])
-        if op.kind in {"Conv", "ConvTranspose"}:
-            mined_width = graph.shape(op.inputs[0])[1]
-            op = _with_group(op, mined_width, given[1], made[1])
-        ops.append(replace(op, inputs=tuple(number[t] for t in op.inputs)))
+    number = (*solution.inputs, *range(graph.n_inputs, graph.n_tensors))
+    ops = _written(found, shapes, solution.widths)
+    if number != tuple(range(graph.n_tensors)):
+        ops = [replace(op, inputs=tuple(number[t] for t in op.inputs)) for op in ops]
     order = sorted(range(len(graph.outputs)), key=lambda port: solution.outputs[port])
     adapted = OpGraph(
         input_shapes=tuple(inputs),
@@ -45,6 +38,27 @@ def write(
     return adapted
 
 
+def _written(found: Structure, shapes: Sequence[Shape], solved: Sequence[int]) -> list[Op]:
+    """The operators with the attributes that give these shapes."""
+    graph, widths = found.graph, found.widths.classes()
+    ops = list(graph.ops)
+    for index, op in enumerate(ops):
+        tensor, out = op.inputs[0], found.out(index)
+        if index in found.options:
+            given = size_of(shapes[tensor], found.layout[tensor])
+            made = size_of(shapes[out], found.layout[out])
+            ops[index] = op = _with_option(op, _cheapest(found, index, given, made), given)
+        if op.kind in {"Conv", "ConvTranspose"} and op.get("group", 1) == found.width(tensor) > 1:
+            ops[index] = op.with_attributes(group=solved[widths[tensor]])
+        if index in found.rewrites:
+            ops[index] = op.with_attributes(**found.rewrites[index](shapes[tensor], shapes[out]))
+    for each in found.groups:
+        options = grouping(each, widths)
+        groups = options.groups(*(solved[number] for number in options.classes))
+        ops[each.index] = ops[each.index].with_attributes(group=groups)
+    return ops
+
+
 def _cheapest(found: Structure, index: int, given: Size, made: Size) -> Option:
     """The cheapest option between two sizes, the first of equals."""
     fitting = [o for o in found.options[index] if o.size_map(given) == made]
@@ -54,19 +68,4 @@ def _cheapest(found: Structure, index: int, given: Size, made: Size) -> Option:
 def _with_option(op: Op, option: Option, given: Size) -> Op:
     if option.is_whole_map:
         return op.with_attributes(kernel_shape=given)
-    if option.window is None:
-        return op
-    begins, ends = zip(*option.window.pads, strict=True)
-    return op.with_attributes(strides=option.window.strides, pads=tuple(chain(begins, ends)))
-
-
-def _with_group(op: Op, mined_width: int, given: int, made: int) -> Op:
-    """Depthwise stays depthwise; other groups are the most that still divide both widths."""
-    group = op.get("group", 1)
-    if group == 1:
-        return op
-    if group == mined_width:
-        return op.with_attributes(group=given)
-    most = min(group, given)
-    fitting = (g for g in range(most, 0, -1) if given % g == 0 and made % g == 0)
-    return op.with_attributes(group=next(fitting))
+    return op.with_attributes(**dict(option.attributes)) if option.attributes else op

@@ -21,7 +21,7 @@ from autogo_onnx.fitting.boundary import Boundary
 from autogo_onnx.fitting.moments import Window
 from autogo_onnx.fitting.segment import Fitted, Refused, Weights, fit, tail_convolutions
 from autogo_onnx.opgraph import Op, OpGraph
-from autogo_onnx.variants import chain, conv, variants
+from autogo_onnx.variants import chain, conv, forms, variants
 from autogo_onnx.weights import random_weights, weight_shapes
 
 SAME = (1, 1, 1, 1)
@@ -76,7 +76,7 @@ def test_every_variant_of_a_convolution_is_as_good_as_its_fit_says(
 ) -> None:
     weights = random_weights(site, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(variants_module, "WIDTH_STEP", 2)  # small sites would have few variants
+        patch.setattr(forms, "WIDTH_STEP", 2)  # small sites would have few variants
         patch.setattr(variants_module, "WORTHWHILE", 10.0)
         found = variants(site)
     for variant in found[:: max(1, len(found) // 12)]:
@@ -88,7 +88,7 @@ def test_every_variant_of_a_convolution_is_as_good_as_its_fit_says(
 def test_every_variant_of_a_pair_is_as_good_as_its_fit_says(site: OpGraph, seed: int) -> None:
     weights = random_weights(site, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(variants_module, "WIDTH_STEP", 2)
+        patch.setattr(forms, "WIDTH_STEP", 2)
         found = variants(site)
     for variant in found[:: max(1, len(found) // 8)]:
         assert_honest(variant.graph, site, {**weights}, seed)

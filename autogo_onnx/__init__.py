@@ -29,7 +29,8 @@ def optimize(
 ) -> Report:
     """Make a trained model faster; the command line's `optimize` as a function.
 
-    Nothing is written: `report.model` is the new model, `report.latency_table` the prices measured.
+    No model is written: `report.model` is the new one, `report.latency_table` the prices measured.
+    Outcomes of fits are appended to `segment_db` where it is a file of your own.
 
     Args:
         model: the trained model, or the path of its file.

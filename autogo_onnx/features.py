@@ -9,7 +9,7 @@ are described once (`context`) and every replacement costs only its own descript
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,9 +79,9 @@ def rows(site: Context, replacements: Sequence[OpGraph]) -> Rows:
 
 def rows_back(site: Context, replacements: Sequence[OpGraph]) -> Rows:
     """A row per replacement for the way back, S' replaced by S; float32[N,F]."""
-    parts = [part_features.describe(r) for r in replacements]
-    back = [rows_of_parts(replace(site, segment=p), site.segment[None]) for p in parts]
-    return np.concatenate(back) if back else np.empty((0, len(COLUMNS)), np.float32)
+    if not replacements:
+        return np.empty((0, len(COLUMNS)), np.float32)
+    return rows_back_of_parts(site, np.stack([part_features.describe(r) for r in replacements]))
 
 
 def row(predecessor: OpGraph, segment: OpGraph, replacement: OpGraph, successor: OpGraph) -> Rows:
@@ -92,38 +92,49 @@ def row(predecessor: OpGraph, segment: OpGraph, replacement: OpGraph, successor:
 
 def rows_of_parts(site: Context, replacements: Vector) -> Rows:
     """Rows from replacements that `part_features.describe` has described, float64[N,G]."""
+    return _rows(site, np.broadcast_to(site.segment, replacements.shape), replacements)
+
+
+def rows_back_of_parts(site: Context, replacements: Vector) -> Rows:
+    """Rows of the way back, likewise."""
+    return _rows(site, replacements, np.broadcast_to(site.segment, replacements.shape))
+
+
+def _rows(site: Context, segments: Vector, replacements: Vector) -> Rows:
+    """A row per pair of a segment and what replaces it between the site's P and C."""
     count = len(replacements)
-    before = np.stack([site.predecessor, site.segment, site.successor])
     around = [_PART[name] for name in _AROUND]
     fixed = np.concatenate([site.predecessor[around], site.successor[around]])
-    depth = _depth(site)
     columns = (
-        np.broadcast_to(site.segment, replacements.shape),
+        segments,
         replacements,
-        replacements - site.segment,
+        replacements - segments,
         np.broadcast_to(fixed, (count, len(fixed))),
-        *_network_sizes(before, replacements),
-        _network_paths(before, replacements),
-        np.full((count, 1), depth),
+        *_network_sizes(site, segments, replacements),
+        _network_paths(site, replacements),
+        np.full((count, 1), _depth(site)),
     )
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-def _network_sizes(before: Vector, replacements: Vector) -> tuple[Vector, Vector, Vector]:
+def _network_sizes(
+    site: Context, segments: Vector, replacements: Vector
+) -> tuple[Vector, Vector, Vector]:
     """log2 of the network's sizes after, their change, and the segment's share before."""
     sizes = [_PART[name] for name in _SIZES]
-    parts = np.exp2(before[:, sizes]) - 1
-    total = parts.sum(axis=0)
-    after = total - parts[1] + np.exp2(replacements[:, sizes]) - 1
+    ahead, before, behind = (
+        np.exp2(part[..., sizes]) - 1 for part in (site.predecessor, segments, site.successor)
+    )
+    total = ahead + before + behind
+    after = total - before + np.exp2(replacements[:, sizes]) - 1
     log_after = np.log2(1 + np.maximum(after, 0))
-    share = np.broadcast_to(parts[1] / np.maximum(total, 1), after.shape)
-    return log_after, log_after - np.log2(1 + total), share
+    return log_after, log_after - np.log2(1 + total), before / np.maximum(total, 1)
 
 
-def _network_paths(before: Vector, replacements: Vector) -> Vector:
+def _network_paths(site: Context, replacements: Vector) -> Vector:
     """Path lengths of P, S' and C in a row; a way around the segment is not seen."""
     paths = [_PART[name] for name in _PATHS]
-    after: Vector = before[0, paths] + before[2, paths] + replacements[:, paths]
+    after: Vector = site.predecessor[paths] + site.successor[paths] + replacements[:, paths]
     return after
 
 

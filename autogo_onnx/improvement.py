@@ -11,7 +11,7 @@ from autogo_onnx.errors import InputError
 from autogo_onnx.frontier import Point, best, explore
 from autogo_onnx.gate import Gate
 from autogo_onnx.ground import Ground
-from autogo_onnx.planning import Scored, fit_and_score, price
+from autogo_onnx.planning import Fits, Outcome, fit_and_score, price
 from autogo_onnx.predictor import open_predictor
 from autogo_onnx.report import Skipped
 from autogo_onnx.segment_db.segmentation import pieces
@@ -28,6 +28,7 @@ class Improvement:
         best: the fastest that passes the gate; None when nothing does.
         gate: the judge, with the original's outputs and metric.
         skipped: convolutions that cannot be replaced, and sites where no candidate could be fitted.
+        outcomes: what became of every fit.
         seconds: wall-clock time by stage.
     """
 
@@ -35,6 +36,7 @@ class Improvement:
     best: Point | None
     gate: Gate
     skipped: tuple[Skipped, ...]
+    outcomes: tuple[Outcome, ...]
     seconds: dict[str, float]
 
 
@@ -74,30 +76,35 @@ def improve(ground: Ground) -> Improvement:
     watch.lap("measure")
     if not priced:
         ground.job.notes.append("no segment has a replacement that would save anything")
-    scored, skipped = _scored(ground, priced, original)
+    fits = _fits(ground, priced, original)
     del original  # Plans keep activations of their own, of fewer tensors; both would fill memory.
     watch.lap("fit")
-    points = explore(ground, scored, gate) if scored else []
+    points = explore(ground, fits.scored, gate) if fits.scored else []
     watch.lap("select")
     alone = left_alone(ground.reading, fixed_size=ground.has_fixed_size)
     refused = [Skipped(names, reason) for reason, names in alone.items()]
-    return Improvement(tuple(points), best(points), gate, (*refused, *skipped), watch.seconds)
+    return Improvement(
+        points=tuple(points),
+        best=best(points),
+        gate=gate,
+        skipped=(*refused, *fits.skipped),
+        outcomes=fits.outcomes,
+        seconds=watch.seconds,
+    )
 
 
-def _scored(
-    ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations
-) -> tuple[list[Scored], list[Skipped]]:
+def _fits(ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations) -> Fits:
     """Items that may be chosen; none where the model cannot be run part by part.
 
     A Scan, for one, does not run when the shapes of what it reads are not declared.
     """
     if not priced:
-        return [], []
+        return Fits()
     try:
         return fit_and_score(ground, priced, original)
     except InputError as error:
         ground.job.notes.append(f"nothing was fitted: parts of the model do not run: {error}")
-        return [], []
+        return Fits()
 
 
 def propose(ground: Ground) -> list[Candidate]:

@@ -44,7 +44,8 @@ def optimize(
         progress: told what happens.
 
     Returns:
-        The report; `report.model` is the new model. Nothing is written.
+        The report; `report.model` is the new model. It is not written. To a segment database of
+        the user's own that can be written, the outcomes of fits are appended.
 
     Raises:
         InputError: a model, sample or option that cannot be used.
@@ -58,6 +59,7 @@ def optimize(
     job.progress.stage("verify")
     chosen = _choose(job, improvement)
     _check(job, chosen.model)
+    _record(job, improvement, chosen.measured.ms_before)
     report = report_on(job, improvement, chosen)
     seconds["verify"] = round(job.deadline.elapsed() - start, 3)
     seconds["total"] = round(job.deadline.elapsed(), 3)
@@ -110,6 +112,21 @@ def _choose(job: Job, improvement: Improvement | None) -> Chosen:
         return Chosen(job.exact.model, measured)
     job.notes.append(f"exact rewrites were dropped: they are slower here ({measured.ratio:.3f})")
     return Chosen(job.original, measure(job, job.original))
+
+
+def _record(job: Job, improvement: Improvement | None, ms_before: float | None) -> None:
+    """Outcomes of fits, for learning; the run does not depend on whether they can be kept."""
+    path = job.options.segment_db
+    if path is None or improvement is None or not improvement.outcomes:
+        return
+    from autogo_onnx.recording import is_own, record
+
+    if not is_own(path):
+        return
+    try:
+        record(improvement.gate.ground, improvement.outcomes, path, ms_before)
+    except InputError as error:
+        job.notes.append(f"outcomes of fits were not recorded: {error}")
 
 
 def _check(job: Job, result: onnx.ModelProto) -> None:

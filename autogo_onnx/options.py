@@ -30,7 +30,9 @@ class Options:
         level: None means fitted with calibration data, else exact.
         opset: version of the ONNX operators to convert to first; None keeps the model's.
         latency_table: a table written by an earlier run; its prices are used instead of measuring.
-        segment_db, predictor: files instead of the shipped ones.
+        segment_db: a file instead of the shipped one; the outcomes of fits are appended to it if it
+            can be written.
+        predictor: a file instead of the shipped one.
     """
 
     calibration: Path | None = None

@@ -6,8 +6,9 @@ cannot follow the original, and only the rest is scored in the whole model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -49,6 +50,38 @@ class Scored:
     saving: float
     nmse: float
     score: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one fit.
+
+    Attributes:
+        candidate: what was fitted.
+        saving: share of the model's latency (or multiply-accumulates) that it would save.
+        nmse: error of the fit on the original's activations; infinite when there is none.
+        score: divergence of the model's outputs when it alone is made; None when it was not scored.
+    """
+
+    candidate: Candidate
+    saving: float
+    nmse: float
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Fits:
+    """What fitting found.
+
+    Attributes:
+        scored: items of which none is worse than another of its site in both respects.
+        skipped: sites where every candidate was refused.
+        outcomes: of all fits, in order of their making.
+    """
+
+    scored: tuple[Scored, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
 
 
 def price(ground: Ground, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
@@ -94,23 +127,20 @@ def _latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> list[flo
 
 def fit_and_score(
     ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations
-) -> tuple[list[Scored], list[Skipped]]:
+) -> Fits:
     """Fit every candidate on the original's activations and score what follows it well enough.
 
     Args:
         ground: the model.
         priced: candidates, those of one site in a row.
         original: activations of `ground.model` on the samples to fit on.
-
-    Returns:
-        Items of which none is worse than another of its site in both respects, and the sites
-        where every candidate was refused.
     """
     ground.progress.stage("fit", len(priced))
     jury = _jury(ground, priced, original)
     reference = [jury.get(name) for name in jury.parts.outputs]
     scored: list[Scored] = []
     skipped: list[Skipped] = []
+    outcomes: list[Outcome] = []
     groups = [list(group) for _, group in groupby(priced, key=lambda pair: pair[0].site)]
     groups.sort(key=lambda items: -max(saving for _, saving in items))
     for done, items in enumerate(groups):
@@ -120,12 +150,14 @@ def fit_and_score(
                 "the budget (--budget) was too short"
             )
             break
-        fits, reasons = _fit_all(ground, items, original)
+        fits, made, reasons = _fit_all(ground, items, original)
         if not fits:
             skipped.append(Skipped(items[0][0].site.names, reasons[0]))
-        scored += undominated([_scored(one, jury, reference) for one in promising(fits)])
+        judged = [_scored(one, jury, reference) for one in promising(fits)]
+        scored += undominated(judged)
+        outcomes += _with_scores(made, judged)
         ground.progress.advance(len(items))
-    return scored, skipped
+    return Fits(tuple(scored), tuple(skipped), tuple(outcomes))
 
 
 @dataclass(frozen=True)
@@ -137,14 +169,15 @@ class _Fit:
 
 def _fit_all(
     ground: Ground, items: Sequence[tuple[Candidate, float]], original: Activations
-) -> tuple[list[_Fit], list[str]]:
-    """Candidates of one site that can be fitted, and why the others cannot."""
+) -> tuple[list[_Fit], list[Outcome], list[str]]:
+    """Candidates of one site that can be fitted, what became of all, and why the others cannot."""
     site = items[0][0].site
     inputs = tuple(original.get(name) for name in site.inputs)
     target = original.get(site.outputs[0])
     boundary = Boundary(inputs, target, rows=ground.settings.rows, seed=ground.settings.seed)
     weights = ground.weights(site)
     found: list[_Fit] = []
+    outcomes: list[Outcome] = []
     reasons: list[str] = []
     for candidate, saving in items:
         if ground.job.deadline.is_past(SCORING_SHARE):
@@ -154,13 +187,21 @@ def _fit_all(
             fitted = fit(candidate.graph, site.graph, weights, boundary)
         except InputError as error:
             fitted = Refused(str(error))
+        nmse = math.inf if isinstance(fitted, Refused) else fitted.nmse
+        outcomes.append(Outcome(candidate, saving, nmse))
         if isinstance(fitted, Refused):
             reasons.append(fitted.reason)
         elif not fitted.nmse <= WORST_FIT:
             reasons.append(f"no replacement follows the original: error {fitted.nmse:.2f}")
         else:
             found.append(_Fit(candidate, saving, fitted))
-    return found, reasons
+    return found, outcomes, reasons
+
+
+def _with_scores(outcomes: Sequence[Outcome], judged: Sequence[Scored]) -> list[Outcome]:
+    """Outcomes of one site, those that were scored with their scores."""
+    scores = {item.candidate: item.score for item in judged}
+    return [replace(one, score=scores.get(one.candidate)) for one in outcomes]
 
 
 def promising(fits: Sequence[_Fit]) -> list[_Fit]:

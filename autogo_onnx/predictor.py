@@ -19,10 +19,11 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from autogo_onnx import features, runtime
+from autogo_onnx import features, part_features, runtime
 from autogo_onnx.errors import InputError
 from autogo_onnx.features import Rows
 from autogo_onnx.opgraph import OpGraph
+from autogo_onnx.part_features import Vector
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -71,8 +72,14 @@ class Predictor:
         `predict` alone is off by some tenths on networks unlike those it was trained on. So sites
         can be compared with each other, and a site's own ranking is a little better.
         """
-        there = self.predict(features.rows(site, replacements))
-        back = self.predict(features.rows_back(site, replacements))
+        if not replacements:
+            return np.empty(0)
+        return self.compare_parts(site, np.stack([part_features.describe(r) for r in replacements]))
+
+    def compare_parts(self, site: features.Context, replacements: Vector) -> NDArray[np.float64]:
+        """`compare` for replacements that `part_features.describe` has described, float64[N,G]."""
+        there = self.predict(features.rows_of_parts(site, replacements))
+        back = self.predict(features.rows_back_of_parts(site, replacements))
         mean: NDArray[np.float64] = (there - back) / 2
         return mean
 

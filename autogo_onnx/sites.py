@@ -51,7 +51,25 @@ def find_sites(
     """
     graph = reading.opgraph
     readers = graph.readers()
-    groups = {
+    allowed = {
+        i
+        for i, node in enumerate(reading.nodes)
+        if _obstacle(graph, i, node, fixed_size=fixed_size) is None
+    }
+    return tuple(
+        site_of(reading, ops)
+        for ops in groups(graph, pieces)
+        if allowed.issuperset(ops) and _is_site(graph, readers, ops)
+    )
+
+
+def groups(graph: OpGraph, pieces: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """Operators that could make a site, whatever their boundary; by their last, each group once.
+
+    A group may be empty (activations alone), of several parts, or not convex.
+    """
+    readers = graph.readers()
+    found = {
         tuple(ops)
         for ops in (
             *_single(graph),
@@ -59,17 +77,7 @@ def find_sites(
             *_joined(graph, readers, pieces),
         )
     }
-    allowed = {
-        i
-        for i, node in enumerate(reading.nodes)
-        if _obstacle(graph, i, node, fixed_size=fixed_size) is None
-    }
-    ordered = sorted(groups, key=lambda ops: (ops[-1:], len(ops), ops))
-    return tuple(
-        site_of(reading, ops)
-        for ops in ordered
-        if allowed.issuperset(ops) and _is_site(graph, readers, ops)
-    )
+    return tuple(sorted(found, key=lambda ops: (ops[-1:], len(ops), ops)))
 
 
 def left_alone(reading: Reading, *, fixed_size: bool) -> dict[str, tuple[str, ...]]:

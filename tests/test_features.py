@@ -97,8 +97,9 @@ def test_rows_equal_single_rows() -> None:
 def test_the_way_back_is_the_other_replacement() -> None:
     before, segment, after = thirds(nasbench201.build(RESIDUAL).folded())
     site = features.context(before, segment, after)
-    (back,) = features.rows_back(site, [residual_block()])
-    assert np.array_equal(back, features.row(before, residual_block(), segment, after))
+    others = [residual_block(), segment]
+    for back, other in zip(features.rows_back(site, others), others, strict=True):
+        assert np.array_equal(back, features.row(before, other, segment, after))
     assert features.rows_back(site, []).shape == (0, len(features.COLUMNS))
 
 

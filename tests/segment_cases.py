@@ -117,6 +117,13 @@ def mobile(stride: int = 1, size: int = 8) -> OpGraph:
     return s.graph(s.conv(s.squeeze_excite(s.relu(wide), 16), 24, 1))
 
 
+def hard_case() -> tuple[OpGraph, list[Shape], list[Shape]]:
+    """Four free branches under one concatenation: needs the solver."""
+    s = Segment((1, 32, 8, 8))
+    branches = [s.conv(0, width, 3) for width in (8, 24, 40, 16)]
+    return s.graph(s.concat(*branches)), [(1, 48, 8, 8)], [(1, 120, 4, 4)]
+
+
 def random_segment(seed: int, most: int = 7, *, rich: bool = False) -> OpGraph:
     """A random valid segment of one or two inputs; all sinks are outputs.
 

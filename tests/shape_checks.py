@@ -1,4 +1,4 @@
-"""What the shape tests share: adapting and checking, posing a problem, a case for the solver."""
+"""What the shape tests share: adapting and checking, posing a problem."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import onnxruntime as ort
-from segment_cases import Segment
 
 from autogo_onnx.materialize import random_weights, to_onnx
 from autogo_onnx.opgraph import OpGraph, Shape
@@ -47,6 +46,11 @@ def adapted(segment: OpGraph, inputs: Sequence[Shape], outputs: Sequence[Shape])
     return graph
 
 
+def attribute(graph: OpGraph, kind: str, name: str) -> list[object]:
+    """An attribute of all operators of a kind."""
+    return [op.get(name) for op in graph.ops if op.kind == kind]
+
+
 def strides(graph: OpGraph) -> list[tuple[int, ...]]:
     return [op.get("strides") for op in graph.ops if op.get("strides")]
 
@@ -77,10 +81,3 @@ def try_to_pose(
     assert isinstance(found, Structure)
     problem = pose(found, inputs, outputs)
     return None if isinstance(problem, Infeasible) else problem
-
-
-def hard_case() -> tuple[OpGraph, list[Shape], list[Shape]]:
-    """Four free branches under one concatenation: needs the solver."""
-    s = Segment((1, 32, 8, 8))
-    branches = [s.conv(0, width, 3) for width in (8, 24, 40, 16)]
-    return s.graph(s.concat(*branches)), [(1, 48, 8, 8)], [(1, 120, 4, 4)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from segment_cases import Segment, inception, mobile, residual
-from shape_checks import adapted, hard_case, strides, widths
+from segment_cases import Segment, hard_case, inception, mobile, residual
+from shape_checks import adapted, strides, widths
 
-from autogo_onnx.opgraph import Op, to_json
+from autogo_onnx.opgraph import Op, OpGraph, to_json
 from autogo_onnx.shapes import Infeasible, adapt
 from autogo_onnx.shapes.windows import Window
 
@@ -55,12 +55,6 @@ def test_depthwise_follows_its_input_width() -> None:
     width = graph.op_shapes[depthwise][1]
     assert graph.ops[depthwise].get("group") == width == graph.op_shapes[0][1]
     assert strides(graph)[1] == (2, 2), "the 3x3 takes the stride, not a 1x1 that drops samples"
-
-
-def test_groups_keep_dividing_both_widths() -> None:
-    s = Segment((1, 32, 8, 8))
-    graph = adapted(s.graph(s.conv(0, 32, group=8)), [(1, 20, 8, 8)], [(1, 36, 8, 8)])
-    assert graph.ops[0].get("group") == 4
 
 
 def test_maps_of_one_by_one() -> None:
@@ -141,3 +135,37 @@ def test_adapting_does_not_change_the_mined_segment() -> None:
     before = to_json(segment)
     adapt(segment, inputs, outputs)
     assert to_json(segment) == before
+
+
+def test_the_lattice_yields_where_nothing_on_it_fits() -> None:
+    s = Segment((1, 32, 8, 8))
+    graph = s.graph(s.concat(s.conv(0, 8), s.conv(0, 8), s.conv(0, 16)))
+    out = adapted(graph, [(1, 32, 8, 8)], [(1, 34, 8, 8)])
+    off = [width for width in widths(out)[:3] if width % 8]
+    assert len(off) == 1, "as few as possible"
+    assert sum(widths(out)[:3]) == 34
+
+
+def test_a_lattice_of_one_or_sixteen() -> None:
+    s = Segment((1, 16, 8, 8))
+    graph = s.graph(s.conv(s.conv(0, 24), 16))
+    for step, inner in ((1, 36), (8, 32), (16, 32)):
+        out = adapt(graph, [(1, 24, 8, 8)], [(1, 24, 8, 8)], multiple_of=step)
+        assert isinstance(out, OpGraph)
+        assert widths(out)[0] == inner
+
+
+def test_many_outputs_find_their_places() -> None:
+    s = Segment((1, 32, 8, 8))
+    outputs = [s.conv(0, 8 * (n + 1), 1) for n in range(7)]
+    demands = [(1, 16 * (n + 1), 8, 8) for n in range(7)]
+    order = [3, 0, 6, 2, 5, 1, 4]
+    graph = adapted(s.graph(*outputs), [(1, 32, 8, 8)], [demands[n] for n in order])
+    assert [graph.producer(t) for t in graph.outputs] == order
+
+
+def test_many_equal_outputs_stay_in_order() -> None:
+    s = Segment((1, 32, 8, 8))
+    outputs = [s.conv(0, 16, 1) for _ in range(9)]
+    graph = adapted(s.graph(*outputs), [(1, 32, 4, 4)], [(1, 24, 4, 4)] * 9)
+    assert [graph.producer(t) for t in graph.outputs] == list(range(9))

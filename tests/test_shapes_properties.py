@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import permutations, product
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_cases import random_demand, random_segment
 from shape_checks import run_and_check, try_to_pose
 from shape_demands import meetable_demand
 
-from autogo_onnx import shapes
 from autogo_onnx.opgraph import OpGraph, Shape
 from autogo_onnx.shapes import Infeasible, adapt, direct, level_model
 from autogo_onnx.shapes.operators import read
 from autogo_onnx.shapes.posing import alternatives, pose
 from autogo_onnx.shapes.problem import Problem, Side, Solution, Widths, cost, width_cost
+from autogo_onnx.shapes.solver import solve
 from autogo_onnx.shapes.structure import Freedom, Structure
 from autogo_onnx.shapes.windows import Size
 
 seeds = st.integers(0, 100_000)
 
 
-@settings(max_examples=150)
 @given(seeds)
 def test_solutions_run_with_exactly_the_demanded_shapes(seed: int) -> None:
+    check_that_solutions_run(seed)
+
+
+def check_that_solutions_run(seed: int) -> None:
     segment = random_segment(seed)
     inputs, outputs = random_demand(segment, seed)
     graph = adapt(segment, inputs, outputs)
@@ -37,10 +41,13 @@ def test_solutions_run_with_exactly_the_demanded_shapes(seed: int) -> None:
         assert graph.reason
 
 
-@settings(max_examples=150)
 @given(seeds)
 def test_what_an_operator_makes_of_other_sizes_can_be_demanded(seed: int) -> None:
     """Slices, pads, reshapes, groups, upsampling: sizes that they give are never refused."""
+    check_that_mined_sizes_are_met(seed)
+
+
+def check_that_mined_sizes_are_met(seed: int) -> None:
     segment = random_segment(seed, rich=True)
     demand = meetable_demand(segment, seed)
     if demand is None:
@@ -67,12 +74,15 @@ def _check_that_it_must_leave(
     segment: OpGraph, inputs: list[Shape], outputs: list[Shape], step: int
 ) -> None:
     problem = try_to_pose(segment, inputs, outputs, step)
-    assert problem is None or isinstance(shapes.solve(problem, 10.0), Infeasible)
+    assert problem is None or isinstance(solve(problem, 10.0), Infeasible)
 
 
-@settings(max_examples=150)
 @given(seeds, st.booleans())
 def test_both_solvers_find_the_same_answer(seed: int, rich: bool) -> None:
+    check_that_solvers_agree(seed, rich)
+
+
+def check_that_solvers_agree(seed: int, rich: bool) -> None:
     segment = random_segment(seed, rich=rich)
     demand = meetable_demand(segment, seed) if rich else random_demand(segment, seed)
     problem = try_to_pose(segment, *demand, step=8) if demand else None
@@ -95,7 +105,7 @@ def test_brute_force_agrees_on_the_objective(seed: int, rich: bool) -> None:
     problem = try_to_pose(segment, *demand, step=16) if demand else None
     if problem is None or sum(problem.widths.chosen) > 4:
         return
-    solution = shapes.solve(problem, 10.0)
+    solution = solve(problem, 10.0)
     expected = min(brute_force(problem), default=None)
     if isinstance(solution, Solution):
         assert cost(problem, solution) == expected
@@ -118,7 +128,7 @@ def test_brute_force_agrees_off_the_lattice(seed: int) -> None:
     largest = max(part.also + tuple(target.wanted for target in part.targets))
     if largest > 72 or sum(part.chosen) > 3:
         return
-    solution = shapes.solve(problems[0], 10.0)
+    solution = solve(problems[0], 10.0)
     expected = min(brute_force(problems[0]), default=None)
     assert (cost(problems[0], solution) if isinstance(solution, Solution) else None) == expected
 
@@ -206,7 +216,7 @@ def test_no_cheaper_strides_and_pads_exist(seed: int) -> None:
             price = sum(option.cost for option in choice if option)
             best = price if best is None else min(best, price)
     problem = pose(found, inputs, outputs)
-    solution = problem if isinstance(problem, Infeasible) else shapes.solve(problem, 10.0)
+    solution = problem if isinstance(problem, Infeasible) else solve(problem, 10.0)
     if isinstance(problem, Problem) and isinstance(solution, Solution):
         rest = width_cost(problem, solution.widths) + sum(
             side.cost(assignment) or 0
@@ -233,3 +243,11 @@ def final_size(segment: OpGraph, choice: Sequence[object], size: Size) -> Size |
             return None
         sizes.append(made)
     return sizes[segment.outputs[0]]
+
+
+@pytest.mark.slow
+def test_many_more_segments() -> None:
+    for seed in range(100_000, 101_500):
+        check_that_solutions_run(seed)
+        check_that_mined_sizes_are_met(seed)
+        check_that_solvers_agree(seed, bool(seed % 2))

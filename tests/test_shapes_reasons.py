@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from segment_cases import Segment, random_demand, random_segment
 from shape_checks import reason
 
-from autogo_onnx.shapes import Infeasible, adapt, conflict
+from autogo_onnx.shapes import Infeasible, adapt, explanation
 from autogo_onnx.shapes.problem import Problem
 
 
@@ -30,6 +30,7 @@ def test_refusals_name_what_conflicts() -> None:
     )
     assert "cannot serve 2 and 1" in reason(dense, [(1, 64, 8, 8)] * 2, [(1, 100, 8, 8)])
     assert "batch" in reason(dense, [(1, 64, 8, 8)], [(2, 100, 8, 8)])
+    assert reason(s.graph(), [(1, 64, 8, 8)], []) == "a segment without inputs or without outputs"
 
 
 def test_an_unknown_operator_is_named() -> None:
@@ -76,6 +77,49 @@ def test_sizes_that_two_boundary_tensors_share() -> None:
     assert told == ("these sizes do not go together: input 0 is 4x4 or 8x8, input 1 is 4x4 or 8x8")
 
 
+def test_the_lattice_is_never_to_blame() -> None:
+    """It is left where nothing on it fits: 1 + 1 channels would do, were it not for the sizes."""
+    s = Segment((1, 128, 16, 16), (1, 128, 16, 16))
+    graph = s.graph(s.concat(s.relu(s.conv(0, 128, 1)), s.relu(s.conv(1, 128, 1))))
+    told = reason(graph, [(1, 64, 30, 46), (1, 64, 31, 47)], [(1, 2, 31, 47)])
+    assert told == (
+        "these sizes do not go together: input 0 is 30x46 or 31x47, input 1 is 30x46 or 31x47"
+    )
+
+
+def test_channels_that_conflict_at_these_sizes_only() -> None:
+    s = Segment((1, 64, 8, 8), (1, 32, 4, 4))
+    graph = s.graph(s.concat(s.conv(0, 32, 3, 2), 1))
+    told = reason(graph, [(1, 16, 32, 32), (1, 32, 16, 16)], [(1, 32, 16, 16)])
+    assert told == (
+        "Concat (operator 1) needs 32 channels, its branches can give 33 channels or more (input 1 "
+        "has 32 channels, output 0 of Concat (operator 1) has 32 channels), where input 1 is 16x16"
+    )
+
+
+def test_a_multiple_that_cannot_be_is_said_as_a_formula_in_lowest_terms() -> None:
+    s = Segment((1, 8, 8, 8))
+    wide = s.graph(s.conv(s.conv(0, 8), 24, group=8))
+    assert reason(wide, [(1, 10, 9, 9)], [(1, 31, 9, 9)]) == (
+        "Conv (operator 1) means Conv (operator 1) = 3 x Conv (operator 0), "
+        "but output 0 of Conv (operator 1) has 31 channels"
+    )
+    s = Segment((1, 16, 8, 8))
+    quarter = s.graph(s.put("Slice", 0, (1, 4, 8, 8), starts=(4,), ends=(8,), axes=(1,)))
+    assert "means 4 x Slice (operator 0) = input 0" in reason(
+        quarter, [(1, 26, 8, 8)], [(1, 6, 8, 8)]
+    )
+
+
+def test_operators_that_disagree_on_the_axis_of_channels_are_named() -> None:
+    s = Segment((1, 8, 8, 8))
+    turned = s.put("Transpose", 0, (1, 8, 8, 8), perm=(0, 2, 3, 1))
+    told = reason(s.graph(s.conv(0, 16), s.conv(turned, 16)), [(1, 8, 4, 4)], [(1, 8, 4, 4)] * 2)
+    assert (
+        told == "Conv (operator 1) takes axis 1 of input 0 for channels, Conv (operator 2) axis 2"
+    )
+
+
 def test_the_one_channel_of_a_gate_is_named() -> None:
     s = Segment((1, 16, 8, 8))
     mean = s.put("ReduceMean", 0, (1, 1, 8, 8), axes=(1,), keepdims=1)
@@ -99,7 +143,7 @@ def test_a_reason_is_searched_for_only_when_it_is_read(monkeypatch: pytest.Monke
         calls.append(problem)
         return "why"
 
-    monkeypatch.setattr(conflict, "explain", explain)
+    monkeypatch.setattr(explanation, "explain", explain)
     s = Segment((1, 16, 8, 8))
     result = adapt(s.graph(s.relu(0)), [(1, 16, 8, 8)], [(1, 32, 8, 8)])
     assert isinstance(result, Infeasible)

@@ -12,6 +12,7 @@ import json
 from dataclasses import astuple, replace
 from hashlib import blake2b
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 
 from autogo_onnx.errors import InputError
@@ -55,7 +56,7 @@ def chosen(
     """The settings of the shipped file but for what is given; families with commas between them.
 
     Raises:
-        InputError: there is no such family.
+        InputError: there is no such family, or the share is no number.
 
     >>> chosen("nasbench_macro,hiaml", count=5).families
     (('nasbench_macro', 5), ('hiaml', 5))
@@ -67,6 +68,8 @@ def chosen(
             raise InputError(f"no family {name!r}; there are {', '.join(FAMILIES)}")
     counts = tuple((name, count or shipped.get(name, COUNT)) for name in names)
     share = SHIPPED.least_share if least_share is None else least_share
+    if not isfinite(share):
+        raise InputError(f"a share of {share} would leave out every segment")
     return replace(SHIPPED, families=counts, seed=seed, least_share=share)
 
 

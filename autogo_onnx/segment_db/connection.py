@@ -5,6 +5,7 @@ Whatever is wrong becomes one line.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,11 +17,13 @@ from autogo_onnx.segment_db.schema import APPLICATION_ID, SCHEMA_VERSION
 
 # How long one waits for another who writes.
 _PATIENCE_S = 60.0
+# What comes of reading numbers, graphs and JSON that mean nothing, or were made to hurt.
+_SENSELESS = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """A connection to an existing file, `ro` or `rw`; transactions begin and end explicitly."""
-    address = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    address = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
     connection = sqlite3.connect(
         address, uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
     )
@@ -76,6 +79,12 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         raise InputError(f"{path}: not a segment database")
+    # They run as part of our queries: a view may never end, a trigger may change anything.
+    (foreign,) = connection.execute(
+        "SELECT count(*) FROM sqlite_schema WHERE type IN ('view', 'trigger')"
+    ).fetchone()
+    if foreign:
+        raise InputError(f"{path}: not a segment database: it has views or triggers")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
 
@@ -91,7 +100,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise InputError(f"{path}: {_reason(error)}") from error
-    except (sqlite3.Error, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (sqlite3.Error, *_SENSELESS) as error:
         text = " ".join(str(error).split())
         raise InputError(f"{path}: broken or no segment database: {text}") from error
 

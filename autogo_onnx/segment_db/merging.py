@@ -7,7 +7,7 @@ know besides. The same files in the same order give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def merge(paths: Sequence[Path], out: Path, progress: Progress | None = None) ->
             with SharedReader(path).open() as reader:
                 progress.stage(f"merge {path.name}", reader.size())
                 _merge_vocabulary(writer, reader, is_first=path is paths[0])
-                for entry in _entries(reader, _new_sources(writer, reader)):
+                for entry in _entries(writer, reader):
                     if entry.sightings:
                         writer.add(entry)
                     progress.advance()
@@ -52,26 +52,36 @@ def _merge_vocabulary(writer: Writer, reader: Reader, *, is_first: bool) -> None
     writer.replace_vocabulary(other if is_first else union(writer.vocabulary(), other))
 
 
-def _new_sources(writer: Writer, reader: Reader) -> dict[int, int]:
-    """Numbers that new sources get, by the numbers that they have in the other database."""
+def _sources(writer: Writer, reader: Reader) -> tuple[dict[int, int], dict[int, int]]:
+    """Our numbers of the other database's sources by theirs: of those we had, and of new ones."""
+    had, new = {}, {}
     rows = reader.connection.execute(
         "SELECT number, digest, networks FROM source ORDER BY number"
     ).fetchall()
-    return {
-        number: writer.add_source(digest, networks)
-        for number, digest, networks in rows
-        if not writer.known([digest])
-    }
+    for number, digest, networks in rows:
+        ours = writer.source(digest)
+        if ours is None:
+            new[number] = writer.add_source(digest, networks)
+        else:
+            had[number] = ours
+    return had, new
 
 
-def _entries(reader: Reader, sources: Mapping[int, int]) -> Iterator[Entry]:
-    """All segments, with what is known of them from some sources."""
+def _entries(writer: Writer, reader: Reader) -> Iterator[Entry]:
+    """All segments, with what is new of them.
+
+    A structure that is new counts in all its sources: another vocabulary may have found it in a
+    network that we have, too.
+    """
+    had, new = _sources(writer, reader)
     is_current = meta(reader.connection, "hashing") == hashing()
     for number, digest, packed in _pages(reader):
         graph = reader.lexicon.unpack(packed)
         seen = reader.connection.execute(
             "SELECT source, family, count FROM sighting WHERE segment = ?", (number,)
         ).fetchall()
+        hash_ = digest.hex() if is_current else canonical_hash(graph)
+        sources = new if writer.has(hash_, graph) else {**had, **new}
         sightings = {(sources[s], str(f)): int(n) for s, f, n in seen if s in sources}
         # Boundary shapes are not counted by source: as large a share of them is new.
         share = sum(sightings.values()) / max(1, sum(n for _, _, n in seen))
@@ -80,7 +90,6 @@ def _entries(reader: Reader, sources: Mapping[int, int]) -> Iterator[Entry]:
             for shapes, count in reader.boundaries(number).items()
             if (kept := round(share * count)) > 0
         }
-        hash_ = digest.hex() if is_current else canonical_hash(graph)
         yield Entry(hash_, graph, sightings, boundaries)
 
 

@@ -36,6 +36,7 @@ from autogo_onnx.segment_db.vocabulary import Vocabulary
 from autogo_onnx.segment_db.writer import read_vocabulary
 
 _HASH_DIGITS = 32
+_MOST_COPIES = 2**63 - 1
 # Segments that are kept in memory, some 5 kB each.
 _REMEMBERED = 1 << 13
 _COLUMNS = """SELECT number, hash, copy, count, graph, (
@@ -146,6 +147,8 @@ class Reader:
             low = bytes.fromhex(digits.ljust(_HASH_DIGITS, "0"))
             high = bytes.fromhex(digits.ljust(_HASH_DIGITS, "f"))
             copies = (int(copy),) if copy else ()
+            if max(copies, default=0) > _MOST_COPIES:
+                raise ValueError("no such number in SQLite")
         except ValueError:
             raise InputError(f"{self.path}: no segment {identifier!r}") from None
         where = "hash BETWEEN ? AND ?" + " AND copy = ?" * len(copies)
@@ -211,8 +214,9 @@ class SharedReader:
                 raise
 
     def _current(self) -> Reader:
+        there = stamp(self._path)
         recover(self._path)
-        if self._reader is None or self._reader.stamp != stamp(self._path):
+        if self._reader is None or self._reader.stamp != there:
             self._drop()
             self._reader = Reader(self._path)
         self._reader.refresh()

@@ -6,7 +6,10 @@ process that has the package can do any item.
 
 from __future__ import annotations
 
+import os
 import socket
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -27,6 +30,7 @@ _Result = TypeVar("_Result")
 # Items in flight per process: enough that none ever waits, few enough to be held in memory.
 _AHEAD = 2
 _PATIENCE_S = 30
+_WATCH_S = 1.0
 
 
 class Workers(Protocol):
@@ -98,13 +102,24 @@ def local(jobs: int) -> AbstractContextManager[Workers]:
 def _processes(jobs: int) -> Iterator[Workers]:
     from joblib.externals.loky import ProcessPoolExecutor
 
-    executor = ProcessPoolExecutor(jobs)
+    executor = ProcessPoolExecutor(jobs, initializer=_end_with, initargs=(os.getpid(),))
     name = f"one of {jobs} processes, often for lack of memory"
     try:
         yield _Submitting(executor.submit, lambda: jobs, (BrokenProcessPool,), name)
     finally:
         # After an error nobody wants what is still being done.
         executor.shutdown(wait=True, kill_workers=True)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has: one that is killed cannot tell its workers."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -127,6 +142,8 @@ def on_cluster(address: str, version: Callable[[], str]) -> Iterator[Workers]:
         there = urlsplit(address)
         if there.scheme in {"tcp", "tls"}:
             socket.create_connection((there.hostname, there.port), _PATIENCE_S).close()
+        elif not there.netloc:
+            raise ValueError("an address reads tcp://HOST:PORT")
         client = Client(address, timeout=_PATIENCE_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{address}: no dask scheduler answers: {error}") from None

@@ -75,8 +75,21 @@ class Writer:
 
     def known(self, digests: Iterable[str]) -> set[str]:
         """Those of some digests of networks that are in the database already."""
-        query = "SELECT 1 FROM source WHERE digest = ?"
-        return {d for d in digests if self.connection.execute(query, (d,)).fetchone()}
+        return {digest for digest in digests if self.source(digest) is not None}
+
+    def source(self, digest: str) -> int | None:
+        """The number of a source; None when the database has not got it."""
+        row = self.connection.execute(
+            "SELECT number FROM source WHERE digest = ?", (digest,)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def has(self, digest: str, graph: OpGraph) -> bool:
+        """Is the structure of this graph, whose hash is given, in the database?"""
+        return any(
+            are_isomorphic(graph, self.lexicon.unpack(packed))
+            for _, _, packed in self._of_hash(digest)
+        )
 
     def insert(self, segments: Iterable[Segment], networks: Mapping[str, str]) -> int:
         """Add what was found in some networks, and say how many structures are new.
@@ -107,9 +120,7 @@ class Writer:
 
     def add(self, entry: Entry) -> bool:
         """Add a structure, or to what is known of it; True when it is new."""
-        same_hash = self.connection.execute(
-            "SELECT number, axes, graph FROM segment WHERE hash = ?", (bytes.fromhex(entry.hash),)
-        ).fetchall()
+        same_hash = self._of_hash(entry.hash)
         for number, axes, packed in same_hash:
             if are_isomorphic(entry.graph, self.lexicon.unpack(packed)):
                 # Of the one that is there: another model may have the structure with other ranks.
@@ -122,6 +133,11 @@ class Writer:
                 return False
         self._add_sightings(self._add_structure(entry, len(same_hash)), entry)
         return True
+
+    def _of_hash(self, digest: str) -> list[tuple[int, str, bytes]]:
+        return self.connection.execute(
+            "SELECT number, axes, graph FROM segment WHERE hash = ?", (bytes.fromhex(digest),)
+        ).fetchall()
 
     def _insert(
         self, segment: Segment, sources: Mapping[str, int], names: Mapping[str, str]

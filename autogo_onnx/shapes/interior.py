@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from autogo_onnx.opgraph import OpGraph
-from autogo_onnx.shapes import solve
 from autogo_onnx.shapes.cutting import joins_constant
 from autogo_onnx.shapes.operators import read
 from autogo_onnx.shapes.posing import pose
 from autogo_onnx.shapes.problem import Infeasible, Problem
+from autogo_onnx.shapes.solver import solve
 from autogo_onnx.shapes.structure import Freedom, Structure
 from autogo_onnx.shapes.writing import write
 

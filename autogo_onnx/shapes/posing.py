@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from math import exp, fsum, log, log2
 
@@ -62,7 +63,7 @@ def alternatives(
         inputs, outputs: full shapes that the boundary must have.
         may_leave_lattice: chosen widths may leave the lattice, at a price.
     """
-    graph, sizes, widths = found.graph, found.sizes.classes(), found.widths.classes()
+    graph, sizes = found.graph, found.sizes.classes()
     scales = _scales(found, inputs, outputs)
     sides = (
         _side(found, range(graph.n_inputs), inputs, scales.inputs),
@@ -72,18 +73,8 @@ def alternatives(
     if isinstance(reached, Infeasible):
         return reached
     ports = zip((*range(graph.n_inputs), *graph.outputs), (*inputs, *outputs), strict=True)
-    part = Widths(
-        names=_names(found, widths),
-        chosen=_chosen(found, widths),
-        targets=targets(found, widths, scales),
-        equations=(),
-        fixed={widths[t]: 1 for t in found.one_channel},
-        step=found.freedom.multiple_of,
-        also=tuple(sorted({_width(shape, found.layout[t]) for t, shape in ports})),
-        groupings=tuple(grouping(each, widths) for each in found.groups),
-        may_leave=may_leave_lattice,
-    )
-    part = with_sums(part, found, widths)
+    also = {_width(shape, found.layout[tensor]) for tensor, shape in ports}
+    part = replace(_widths(found, scales, also), may_leave=may_leave_lattice)
     if not found.areas:
         return [Problem(*reached, part, *sides)]
     divided = list(islice(settled(reached, found, sizes), _MOST_ALTERNATIVES))
@@ -91,6 +82,22 @@ def alternatives(
         names = ", ".join(found.describe(area.index) for area in found.areas)
         return Infeasible(f"{names}: no size that all of them share", cause="sizes")
     return [Problem(*each, with_areas(part, found, each[0]), *sides) for each in divided]
+
+
+def _widths(found: Structure, scales: Scales, also: set[int]) -> Widths:
+    """The width part, but for what depends on sizes."""
+    widths = found.widths.classes()
+    part = Widths(
+        names=_names(found, widths),
+        chosen=_chosen(found, widths),
+        targets=targets(found, widths, scales),
+        equations=(),
+        fixed={widths[t]: 1 for t in found.one_channel},
+        step=found.freedom.multiple_of,
+        also=tuple(sorted(also)),
+        groupings=tuple(grouping(each, widths) for each in found.groups),
+    )
+    return with_sums(part, found, widths)
 
 
 def grouping(each: Grouped, widths: _Classes) -> Grouping:

@@ -56,9 +56,9 @@ class Infeasible:
         """The operators and boundary tensors that contradict each other, with their numbers."""
         if self.problem is None:
             return self.summary
-        from autogo_onnx.shapes import conflict  # refusals are many, readers of reasons few
+        from autogo_onnx.shapes import explanation  # refusals are many, readers of reasons few
 
-        return conflict.explain(self.problem) or self.summary
+        return explanation.explain(self.problem) or self.summary
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
-"""Which solver answers, and for how long."""
+"""Who answers a problem: nobody but arithmetic where that will do, else a solver, in its time."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from autogo_onnx.errors import InputError
+from autogo_onnx.shapes import direct
+from autogo_onnx.shapes.problem import Infeasible, Problem, Solution
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,28 @@ class Solver:
             raise InputError(f"no solver {self.name!r}: CBC or HIGHS")
         if self.name == "HIGHS" and find_spec("highspy") is None:
             raise InputError("HiGHS is not installed: pip install autogo-onnx[highs]")
+
+
+class Timed:
+    """A solver whose seconds are shared by all problems that it is given."""
+
+    def __init__(self, solver: Solver) -> None:
+        self._name = solver.name
+        self._left = solver.max_seconds
+
+    def solve(self, problem: Problem) -> Solution | Infeasible:
+        """Within the time that is left."""
+        start = time.monotonic()
+        solution = solve(problem, max(self._left, 0.0), self._name)
+        self._left -= time.monotonic() - start
+        return solution
+
+
+def solve(problem: Problem, max_seconds: float, solver: str = "CBC") -> Solution | Infeasible:
+    """Directly where the structure allows it, else with the solver (imported only then)."""
+    solution = direct.solve(problem)
+    if solution is not None:
+        return solution
+    from autogo_onnx.shapes import level_model
+
+    return level_model.solve(problem, max_seconds, solver)

@@ -80,6 +80,11 @@ def run(arguments: Sequence[str]) -> int:
         if invocation.debug:
             raise
         return _failed(str(error), error.exit_code)
+    except OSError as error:  # Mostly of stdout: it is full, or closed.
+        if invocation.debug:
+            raise
+        told = f"{error.filename or 'stdout'}: {error.strerror or error}"
+        return _failed(told, InputError.exit_code)
     except MemoryError:
         return _failed("the model needs more memory than there is", InputError.exit_code)
     except Exception as error:  # The last door: a fault of ours, told as one.

@@ -40,11 +40,14 @@ def export(
     output: Path | None, folder: Path | None, segment_db: Path | None, seed: int, quiet: bool
 ) -> None:
     """Write the segments for other programs; models get random weights of SEED."""
+    from autogo_onnx.files import check_writable
     from autogo_onnx.segment_db import export as exporting
     from autogo_onnx.segment_db.store import open_store
 
     if output is None and folder is None:
         raise click.UsageError("nothing to write: give --output, --onnx or both")
+    if output is not None:
+        check_writable(output)
     store = open_store(segment_db)
     with progress_on(quiet=quiet) as progress:
         if output is not None:

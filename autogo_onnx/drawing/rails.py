@@ -46,14 +46,17 @@ def rails(graph: OpGraph) -> str:
 def printable(text: str, encoding: str) -> str:
     """The text as it is, or in ASCII where an encoding lacks its characters.
 
+    Names in a file may hold anything, but nothing that steers a terminal is printed.
+
     >>> printable("● a²", "utf-8"), printable("● a²", "ascii")
     ('● a²', '* a^2')
     """
+    clean = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
     try:
-        text.encode(encoding)
+        clean.encode(encoding)
     except (UnicodeEncodeError, LookupError):
-        return plain(text)
-    return text
+        return plain(clean).encode("ascii", "replace").decode()
+    return clean
 
 
 def plain(text: str) -> str:

@@ -86,12 +86,17 @@ def read_networks(
         except AutogoError as error:
             refused.append((path, str(error).removeprefix(f"{path}: ")))
         else:
-            graphs.setdefault(digest(graph), (path.stem, graph))
+            graphs.setdefault(digest(graph), (_name(path), graph))
         progress.advance()
     if refused and not graphs:
         path, reason = refused[0]
         raise InputError(f"{path}: {reason}; none of {len(files)} models can be added")
     return Networks(graphs, tuple(refused))
+
+
+def _name(path: Path) -> str:
+    """The name of a network; that of a file may hold what no text does."""
+    return "".join(c if c.isprintable() else "?" for c in path.stem)
 
 
 def digest(graph: OpGraph) -> str:

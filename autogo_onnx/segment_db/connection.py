@@ -18,7 +18,7 @@ from autogo_onnx.segment_db.schema import APPLICATION_ID, SCHEMA_VERSION
 # How long one waits for another who writes.
 _PATIENCE_S = 60.0
 # What comes of reading numbers, graphs and JSON that mean nothing, or were made to hurt.
-_SENSELESS = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+SENSELESS = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -100,7 +100,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         raise InputError(f"{path}: {_reason(error)}") from error
-    except (sqlite3.Error, *_SENSELESS) as error:
+    except (sqlite3.Error, *SENSELESS) as error:
         text = " ".join(str(error).split())
         raise InputError(f"{path}: broken or no segment database: {text}") from error
 

@@ -10,6 +10,7 @@ from autogo_onnx.files import make_folder, write_bytes, write_text
 from autogo_onnx.materialize import random_weights, to_onnx
 from autogo_onnx.opgraph import to_json
 from autogo_onnx.progress import Progress, Silent
+from autogo_onnx.segment_db.connection import SENSELESS
 from autogo_onnx.segment_db.store import Store
 
 
@@ -62,8 +63,8 @@ def write_models(
     for segment in segments:
         try:
             model = to_onnx(segment.graph, random_weights(segment.graph, seed))
-        except InputError as error:
-            refused[segment.id] = str(error)
+        except (InputError, *SENSELESS) as error:
+            refused[segment.id] = " ".join(str(error).split())
         else:
             data = model.SerializeToString(deterministic=True)
             write_bytes(folder / f"{segment.id}.onnx", data)

@@ -70,8 +70,7 @@ def _sources(writer: Writer, reader: Reader) -> tuple[dict[int, int], dict[int, 
 def _entries(writer: Writer, reader: Reader) -> Iterator[Entry]:
     """All segments, with what is new of them.
 
-    A structure that is new counts in all its sources: another vocabulary may have found it in a
-    network that we have, too.
+    Another vocabulary may have found a structure in a network that we have without it.
     """
     had, new = _sources(writer, reader)
     is_current = meta(reader.connection, "hashing") == hashing()
@@ -81,7 +80,8 @@ def _entries(writer: Writer, reader: Reader) -> Iterator[Entry]:
             "SELECT source, family, count FROM sighting WHERE segment = ?", (number,)
         ).fetchall()
         hash_ = digest.hex() if is_current else canonical_hash(graph)
-        sources = new if writer.has(hash_, graph) else {**had, **new}
+        counted = writer.sources_of(hash_, graph) if had else set()
+        sources = {**new, **{theirs: ours for theirs, ours in had.items() if ours not in counted}}
         sightings = {(sources[s], str(f)): int(n) for s, f, n in seen if s in sources}
         # Boundary shapes are not counted by source: as large a share of them is new.
         share = sum(sightings.values()) / max(1, sum(n for _, _, n in seen))

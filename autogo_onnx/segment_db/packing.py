@@ -14,7 +14,9 @@ import json
 import sqlite3
 from collections.abc import Iterable
 
-from autogo_onnx.opgraph import Attributes, Op, OpGraph, Shape
+from autogo_onnx.opgraph import Attributes, AttributeValue, Op, OpGraph, Shape
+
+_LONGEST = 2**63 - 1  # of an axis, in ONNX
 
 
 def pack(numbers: Iterable[int]) -> bytes:
@@ -186,16 +188,23 @@ def _attributes_of(text: str) -> Attributes:
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError("attributes of an operator are not a JSON object")
-    return tuple(
-        (name, tuple(value) if isinstance(value, list) else value)
-        for name, value in sorted(values.items())
-    )
+    return tuple((name, _value_of(value)) for name, value in sorted(values.items()))
+
+
+def _value_of(value: object) -> AttributeValue:
+    if isinstance(value, list) and all(type(number) is int for number in value):
+        return tuple(value)
+    if type(value) is int or isinstance(value, float | str):
+        return value
+    raise ValueError("an attribute is neither a number, nor text, nor whole numbers")
 
 
 def _shape_of(text: str) -> Shape:
     shape = json.loads(text)
-    if not isinstance(shape, list) or not all(isinstance(length, int) for length in shape):
-        raise ValueError("a shape is not a list of whole numbers")
+    if not isinstance(shape, list) or not all(
+        type(length) is int and 0 <= length <= _LONGEST for length in shape
+    ):
+        raise ValueError("a shape is not a list of lengths")
     return tuple(shape)
 
 

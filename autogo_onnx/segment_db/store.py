@@ -6,6 +6,7 @@ waiting only while it writes its finished pages.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from autogo_onnx.errors import InputError
-from autogo_onnx.files import write_bytes
+from autogo_onnx.files import check_writable, write_bytes
 from autogo_onnx.segment_db import experience
 from autogo_onnx.segment_db.connection import check, transaction
 from autogo_onnx.segment_db.experience import Experience
@@ -84,6 +85,10 @@ class Store:
         with self._reader.open() as reader:
             reader.vocabulary()
         if self.writable:
+            # A journal stands beside the file. SQLite itself would say so at the end only.
+            check_writable(self.path.resolve())
+            if not os.access(self.path, os.W_OK):
+                raise InputError(f"{self.path}: cannot be written: no permission")
             with transaction(self.path) as connection:
                 check(connection, self.path)
 

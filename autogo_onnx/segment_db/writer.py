@@ -84,12 +84,13 @@ class Writer:
         ).fetchone()
         return None if row is None else int(row[0])
 
-    def has(self, digest: str, graph: OpGraph) -> bool:
-        """Is the structure of this graph, whose hash is given, in the database?"""
-        return any(
-            are_isomorphic(graph, self.lexicon.unpack(packed))
-            for _, _, packed in self._of_hash(digest)
-        )
+    def sources_of(self, digest: str, graph: OpGraph) -> set[int]:
+        """The sources that have the structure of this graph, whose hash is given."""
+        for number, _, packed in self._of_hash(digest):
+            if are_isomorphic(graph, self.lexicon.unpack(packed)):
+                query = "SELECT DISTINCT source FROM sighting WHERE segment = ?"
+                return {int(source) for (source,) in self.connection.execute(query, (number,))}
+        return set()
 
     def insert(self, segments: Iterable[Segment], networks: Mapping[str, str]) -> int:
         """Add what was found in some networks, and say how many structures are new.

@@ -1,26 +1,14 @@
 """The generated networks count exactly as the benchmarks published them."""
 
-import csv
-import gzip
-from itertools import islice
-from pathlib import Path
-
 import pytest
+from published_tables import needs_tables, rows
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.segment_db.families import nasbench201, nasbench_macro
 from autogo_onnx.segment_db.families.builder import Builder
 
-TABLES = Path(__file__).parents[2] / "shared" / "nas"
-needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="../shared/nas is absent")
-
 # By hand: the published count of 00000000 is 387,882 parameters and 7,713,280 MACs.
 MACRO_PLAIN = (387_882, 7_713_280)
-
-
-def _rows(table: str, every: int) -> list[dict[str, str]]:
-    with gzip.open(TABLES / table, "rt") as file:
-        return list(islice(csv.DictReader(file), 0, None, every))
 
 
 def test_macro_plain_chain_has_published_counts() -> None:
@@ -29,18 +17,18 @@ def test_macro_plain_chain_has_published_counts() -> None:
 
 
 def _check_macro(every: int) -> int:
-    rows = _rows("nasbench_macro/nasbench_macro_cifar10.csv.gz", every)
-    for row in rows:
+    listed = rows("nasbench_macro/nasbench_macro_cifar10.csv.gz", every)
+    for row in listed:
         network = nasbench_macro.build(row["arch"])
         assert network.parameters() == int(row["params"]), row["arch"]
         assert network.macs() == int(row["macs"]), row["arch"]
-    return len(rows)
+    return len(listed)
 
 
 def _check_nasbench201(every: int) -> int:
     """Parameters of all rows, the network's own and its MACs where nothing is without effect."""
     whole = 0
-    for row in _rows("nasbench201_test_acc/nb201_test_acc.csv.gz", every):
+    for row in rows("nasbench201_test_acc/nb201_test_acc.csv.gz", every):
         arch, parameters = row["arch_str"], int(row["params_cifar10"])
         assert nasbench201.published_parameters(arch) == parameters, arch
         if not nasbench201.parse(arch).structure():

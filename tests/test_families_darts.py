@@ -1,13 +1,10 @@
 """DARTS and NAS-Bench-301 networks count as published, and `none` leaves nothing behind."""
 
-import csv
-import gzip
 from collections import Counter
-from itertools import islice
 from math import prod
-from pathlib import Path
 
 import pytest
+from published_tables import needs_tables, rows
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.segment_db.families import darts
@@ -15,8 +12,6 @@ from autogo_onnx.segment_db.families.darts import NASBENCH301, published_paramet
 from autogo_onnx.segment_db.families.darts_cell import OPERATIONS, code_of, parse
 from autogo_onnx.segment_db.families.network import Network
 
-TABLES = Path(__file__).parents[2] / "shared" / "nas"
-needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="../shared/nas is absent")
 CELLS = ("normal", "reduce")
 
 # The second cells that the authors of DARTS found.
@@ -50,15 +45,10 @@ def test_parameters_of_drawn_networks_follow_the_rules() -> None:
             assert family.build(code).parameters() == published_parameters(code, setting=setting)
 
 
-def _rows(table: str, every: int) -> list[dict[str, str]]:
-    with gzip.open(TABLES / table, "rt") as file:
-        return list(islice(csv.DictReader(file), 0, None, every))
-
-
 def _darts_rows(every: int) -> list[tuple[str, dict[str, str]]]:
     return [
         ("/".join(",".join(row[f"{cell}_cell_from_op"].split()) for cell in CELLS), row)
-        for row in _rows("darts_oncenas/darts_545.csv.gz", every)
+        for row in rows("darts_oncenas/darts_545.csv.gz", every)
     ]
 
 
@@ -101,7 +91,7 @@ def _naslib_flops(network: Network) -> int:
 
 def _check_nasbench301(every: int) -> int:
     checked = 0
-    for row in _rows("nasbench301_naslib/nb301_darts.csv.gz", every):
+    for row in rows("nasbench301_naslib/nb301_darts.csv.gz", every):
         pairs = (row[f"{cell}_cell_pairs_from_op"].split() for cell in CELLS)
         edges = ((pair.split(":") for pair in cell) for cell in pairs)
         code = "/".join(",".join(f"{b}:{OPERATIONS[int(op)]}" for b, op in cell) for cell in edges)

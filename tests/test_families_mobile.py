@@ -1,15 +1,13 @@
 """FBNet, Accel-NASBench and once-for-all MobileNetV3 networks count as published."""
 
-import csv
-import gzip
 from collections import Counter
-from itertools import islice, pairwise, product
+from itertools import pairwise, product
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
+from published_tables import needs_tables, rows
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.segment_db.families import fbnet, mbconv, ofa_mobilenetv3
@@ -17,27 +15,19 @@ from autogo_onnx.segment_db.families.builder import Builder
 from autogo_onnx.segment_db.families.family import Family
 from autogo_onnx.segment_db.families.network import Network
 
-TABLES = Path(__file__).parents[2] / "shared" / "nas"
-needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="../shared/nas is absent")
-
 EFFICIENTNET_B0 = "1-6-6-6-6-6-6:3-3-5-3-5-5-3:1-2-2-3-3-4-1:1-1-1-1-1-1-1"
 # Networks that the authors of once-for-all specialized for a telephone, by its latency.
 NOTE8_22_MS = "k3e3,k3e3|k5e3,k5e3|k7e4,k3e3|k5e3,k3e4|k3e6,k7e6@140"
 NOTE8_31_MS = "k5e3,k3e3|k5e4,k5e3|k3e4,k3e4,k5e4|k3e4,k5e3,k7e4|k3e6,k3e3,k5e3,k5e3@152"
 
 
-def _rows(table: str, every: int) -> list[dict[str, str]]:
-    with gzip.open(TABLES / table, "rt") as file:
-        return list(islice(csv.DictReader(file), 0, None, every))
-
-
 def _check_fbnet(every: int) -> int:
-    rows = _rows("help_latency/fbnet_cifar100_latency_ms.csv.gz", every)
-    for row in rows:
+    listed = rows("help_latency/fbnet_cifar100_latency_ms.csv.gz", every)
+    for row in listed:
         network = fbnet.build(row["ops22"])
         assert network.parameters() == int(row["params"]), row["ops22"]
         assert network.macs() == int(row["macs_conv_linear"]), row["ops22"]
-    return len(rows)
+    return len(listed)
 
 
 @needs_tables
@@ -117,13 +107,13 @@ def _published_macs(network: Network) -> int:
 
 
 def _check_mbconv(every: int) -> int:
-    rows = _rows("accel_nasbench/accel_nasbench.csv.gz", every)
-    for row in rows:
+    listed = rows("accel_nasbench/accel_nasbench.csv.gz", every)
+    for row in listed:
         code = ":".join(row[column] for column in ("expansion7", "kernel7", "layers7", "se7"))
         network = mbconv.build(code)
         assert network.parameters() == round(float(row["params_M"]) * 1e6), code
         assert _published_macs(network) == round(float(row["macs_M"]) * 1e6), code
-    return len(rows)
+    return len(listed)
 
 
 @needs_tables

@@ -1,22 +1,17 @@
 """NAS-Bench-101 is generated whole, and counts exactly as published."""
 
-import csv
-import gzip
 from collections import Counter
-from itertools import combinations, islice, permutations, takewhile
-from pathlib import Path
+from itertools import combinations, permutations, takewhile
 
 import numpy as np
 import onnx
 import pytest
+from published_tables import needs_tables, rows
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.runtime import open_session
 from autogo_onnx.segment_db.families.nasbench101 import FAMILY, build, parse
 from autogo_onnx.segment_db.families.nasbench101_cells import distinct
-
-TABLES = Path(__file__).parents[2] / "shared" / "nas"
-needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="../shared/nas is absent")
 
 THIRTY_THOUSAND = "nasbench101_nbvis/nb101_30k.csv.gz"
 ALL_TABLES = (
@@ -58,15 +53,14 @@ def test_module_without_vertices_is_its_projection() -> None:
 
 def _counts(table: str, every: int) -> dict[str, tuple[int, int]]:
     """Parameters and MACs of every so many rows of a table, by code."""
-    with gzip.open(TABLES / table, "rt") as file:
-        return {
-            f"{row['upper_tri_adj']}:"
-            + "-".join(OPERATIONS[op] for op in row["interior_ops"].split("|") if op): (
-                int(row["trainable_parameters"]),
-                int(row["macs_conv_linear"]),
-            )
-            for row in islice(csv.DictReader(file), 0, None, every)
-        }
+    return {
+        f"{row['upper_tri_adj']}:"
+        + "-".join(OPERATIONS[op] for op in row["interior_ops"].split("|") if op): (
+            int(row["trainable_parameters"]),
+            int(row["macs_conv_linear"]),
+        )
+        for row in rows(table, every)
+    }
 
 
 @needs_tables

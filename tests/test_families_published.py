@@ -1,19 +1,14 @@
 """The hand-designed networks count exactly as they were published."""
 
-import csv
-import gzip
 from math import prod
-from pathlib import Path
 
 import pytest
+from published_tables import needs_tables, rows
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.segment_db.families import published
 from autogo_onnx.segment_db.families.naming import network
 from autogo_onnx.segment_db.families.network import Network
-
-TABLES = Path(__file__).parents[2] / "shared" / "nas"
-needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="../shared/nas is absent")
 
 # Parameters, and GMACs at 224x224 as torchvision lists them for its models of these names.
 TORCHVISION = {
@@ -116,11 +111,6 @@ def test_unet_has_the_layers_of_its_table() -> None:
     assert lowest == 256 // 32
     assert sum(op.kind == "Concat" for op in graph.ops) == 5
     assert graph.ops[-1].kind == "Conv"
-
-
-def rows(table: str) -> list[dict[str, str]]:
-    with gzip.open(TABLES / table, "rt", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def convolution_outputs(found: Network) -> int:

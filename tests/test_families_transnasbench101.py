@@ -1,13 +1,9 @@
 """TransNAS-Bench-101 is generated whole, and counts exactly as published, decoders included."""
 
-import csv
-import gzip
-from itertools import islice
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
+from published_tables import needs_tables, rows
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.runtime import open_session
@@ -26,9 +22,8 @@ from autogo_onnx.segment_db.families.transnasbench101_encoders import (
     parse,
 )
 
-TABLES = Path(__file__).parents[2] / "shared" / "nas" / "transnasbench101"
-needs_tables = pytest.mark.skipif(not TABLES.is_dir(), reason="../shared/nas is absent")
-
+_MACRO = "transnasbench101/tnb101_macro.csv.gz"
+_MICRO = "transnasbench101/tnb101_micro.csv.gz"
 # Published parameters of whole networks: github.com/automl/NASLib, naslib/data/zc_transbench101_*.
 PUBLISHED = {
     "64-1242-basic@class_scene": 11_218_783,
@@ -68,13 +63,8 @@ def test_encoders_count_as_published(name: str) -> None:
     assert (network.parameters(), network.macs()) == ENCODERS[name]
 
 
-def _rows(space: str, every: int) -> list[dict[str, str]]:
-    with gzip.open(TABLES / f"tnb101_{space}.csv.gz", "rt") as file:
-        return list(islice(csv.DictReader(file), 0, None, every))
-
-
 def _check_macro(every: int) -> None:
-    for row in _rows("macro", every):
+    for row in rows(_MACRO, every):
         network = build(row["arch"])
         width, size = int(row["encoder_out_channels"]), int(row["encoder_out_hw_256"])
         assert network.graph.output_shapes == ((1, width, size, size),), row["arch"]
@@ -85,7 +75,7 @@ def _check_macro(every: int) -> None:
 def _check_micro(every: int) -> int:
     """Compare; returns how many networks had no operator whose result goes nowhere."""
     whole = 0
-    for row in _rows("micro", every):
+    for row in rows(_MICRO, every):
         published = int(row["encoder_params"]), int(row["encoder_macs_256"])
         assert _with_dead_branches(row["arch"]) == published, row["arch"]
         if parse(row["arch"]).of_nodes().structure():
@@ -143,7 +133,7 @@ def test_all_counts_equal_table() -> None:
 
 @needs_tables
 def test_macro_names_are_the_published() -> None:
-    assert set(macro_encoders()) == {row["arch"] for row in _rows("macro", 1)}
+    assert set(macro_encoders()) == {row["arch"] for row in rows(_MACRO, 1)}
 
 
 def test_there_are_3256_macro_encoders() -> None:

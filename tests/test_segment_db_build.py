@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,30 +170,24 @@ def _in_this_process() -> Iterator[Workers]:
 
 
 @contextmanager
-def _cluster_here() -> Iterator[Workers]:
-    """A dask cluster of threads of this process: the protocol without starting processes."""
+def _cluster(processes: int) -> Iterator[Workers]:
+    """A dask cluster of so many processes; of none, of two threads here: the protocol alone."""
     from distributed import LocalCluster
 
     with (
         LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+            n_workers=processes or 1,
+            threads_per_worker=1 if processes else 2,
+            processes=bool(processes),
+            dashboard_address=None,
         ) as cluster,
         on_cluster(cluster.scheduler_address, code_version) as workers,
     ):
         yield workers
 
 
-@contextmanager
-def _cluster_of_processes() -> Iterator[Workers]:
-    from distributed import LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        on_cluster(cluster.scheduler_address, code_version) as workers,
-    ):
-        yield workers
+_cluster_here = partial(_cluster, 0)
+_cluster_of_processes = partial(_cluster, 2)
 
 
 def _odd(number: int) -> int:

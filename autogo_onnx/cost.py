@@ -55,6 +55,8 @@ def _macs_of(graph: OpGraph, index: int) -> int:
     operand = graph.shape(op.inputs[0])
     if not operand or (not out and op.kind != "MatMul"):
         return 0  # A shape that is not known, as behind an operator of an unknown domain.
+    if op.kind != "MatMul" and min(len(operand), len(out)) < 2:
+        return 0  # Its data is constant, and what it reads is its bias.
     window: int = prod(op.get("kernel_shape", ()))
     group: int = op.get("group", 1) or 1  # a file may say 0, which ONNX Runtime refuses
     match op.kind:

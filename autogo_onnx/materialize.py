@@ -59,7 +59,8 @@ def to_onnx(
         opset: 7 to 22.
 
     Raises:
-        InputError: an operator kind that is not known here, or not sayable at this opset.
+        InputError: an operator kind that is not known here, or not sayable at this opset; a
+            convolution without groups.
     """
     writer = _Writer(graph, opset)
     for index, op in enumerate(graph.ops):
@@ -68,6 +69,8 @@ def to_onnx(
         site = _Site(index, op, operands, weights.get(index, ()), out)
         if op.kind not in _WRITERS:
             raise InputError(f"operator {index}: {op.kind} cannot be built from a segment")
+        if op.get("group", 1) < 1:
+            raise InputError(f"operator {index}: {op.kind} in {op.get('group')} groups")
         _WRITERS[op.kind](writer, site)
     outputs = writer.expose_outputs()
     body = helper.make_graph(

@@ -19,7 +19,7 @@ Shapes are full ONNX shapes, batch axis included (1 unless told otherwise).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,16 +132,20 @@ class Cut:
     outputs: tuple[int, ...]
 
 
-def cut(whole: OpGraph, ops: Collection[int]) -> Cut:
+def cut(
+    whole: OpGraph, ops: Collection[int], readers: Sequence[Sequence[int]] | None = None
+) -> Cut:
     """The sub-graph of some operators, with ordered boundary tensors.
 
     Inputs are ordered by first use, outputs by production. A tensor is an output when another
-    operator or the whole graph's output reads it.
+    operator or the whole graph's output reads it. `readers` are the whole's where they are known;
+    finding them takes longer than a small cut.
     """
     chosen = tuple(sorted(ops))
     inside = {whole.n_inputs + i for i in chosen}
     inputs = tuple(dict.fromkeys(t for i in chosen for t in whole.ops[i].inputs if t not in inside))
-    readers, members = whole.readers(), set(chosen)
+    readers = whole.readers() if readers is None else readers
+    members = set(chosen)
     outputs = tuple(
         t for t in sorted(inside) if t in whole.outputs or any(r not in members for r in readers[t])
     )

@@ -11,6 +11,7 @@ from autogo_onnx.opgraph import Op, OpGraph, Shape
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 _AFFINE = frozenset({"Add", "Mul"})
+_CHANNELED = frozenset({"Conv", "ConvTranspose", "Gemm", "BatchNormalization"})
 
 
 def weight_shapes(graph: OpGraph) -> dict[int, tuple[Shape, ...]]:
@@ -48,10 +49,12 @@ def random_weights(graph: OpGraph, seed: int) -> dict[int, tuple[Array, ...]]:
 
 def _of_op(op: Op, operands: tuple[Shape, ...], out: Shape) -> tuple[Shape, ...]:
     """Weight shapes of one operator from its operands' shapes and its output shape."""
-    group = op.get("group", 1)
+    group = op.get("group", 1) or 1  # a file may say 0, which ONNX Runtime refuses
     kernel = op.get("kernel_shape", ())
     if not out or not all(operands[:1]):
         return ()  # Unknown shapes.
+    if op.kind in _CHANNELED and min(len(out), len(operands[0])) < 2:
+        return ()  # Its data is constant, and what it reads is its bias.
     match op.kind:
         case "Conv":
             return (out[1], operands[0][1] // group, *kernel), (out[1],)

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
+import numpy as np
+from numpy.typing import NDArray
+
 from autogo_onnx import cost
+from autogo_onnx.features.ways import KINDS, Step, step
 from autogo_onnx.opgraph import AttributeValue, Op, OpGraph, Shape
 
 CLASSES = (
@@ -30,10 +34,15 @@ CLASSES = (
     "resize",
     "other",
 )
-STEPS = ("pointwise", "spatial", "pool", "weighted", "activation", "receptive")
-"""Kinds of steps on a way through a part; `receptive` is a growth, not a count."""
+MACS_SPLIT = ("conv1x1", "conv3x3", "conv_large", "depthwise3x3", "depthwise_large")
+AMOUNTS = (
+    *(f"{name}_ops" for name in CLASSES),
+    *(f"{name}_macs" for name in MACS_SPLIT),
+    *("macs", "parameters", "bytes"),
+)
+"""What adds up over operators; `bytes` are those of the operator's float32 output."""
 
-_KINDS = {
+_CLASS_OF_KIND = {
     "ConvTranspose": "transposed",
     "Gemm": "dense",
     "MatMul": "dense",
@@ -64,23 +73,26 @@ _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _POOLS = frozenset({"max_pool", "average_pool"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OpFacts:
-    """What one operator adds to its part, whatever its neighbours are."""
+    """What one operator adds to its part, whatever its neighbours are.
 
-    class_index: int
-    macs: int
-    parameters: int
-    out_values: int
+    Attributes:
+        amounts: float64[A], see `AMOUNTS`; whole numbers, exact below 2 ** 53.
+        channels: of its output.
+        step: what it adds to the ways that lead through it.
+    """
+
+    amounts: NDArray[np.float64]
     channels: int
-    steps: tuple[float, ...]
+    step: Step
 
 
 def class_of(op: Op, in_channels: int) -> str:
     """The operator's class, one of `CLASSES`."""
     if op.kind != "Conv":
-        return _KINDS.get(op.kind, "activation" if op.kind in _ACTIVATIONS else "other")
-    kernel, group = op.get("kernel_shape", (1,)), op.get("group", 1)
+        return _CLASS_OF_KIND.get(op.kind, "activation" if op.kind in _ACTIVATIONS else "other")
+    kernel, group = op.get("kernel_shape") or (1,), op.get("group", 1)
     if group > 1 and group == in_channels:
         return "depthwise3x3" if max(kernel) <= 3 else "depthwise_large"
     if group > 1:
@@ -103,23 +115,26 @@ def facts(
     op = Op(kind, tuple(range(len(operands))), attributes)
     alone = OpGraph(operands, (op,), (out,), (len(operands),))
     name = class_of(op, channels(operands[0]) if operands else 1)
-    kernel = op.get("kernel_shape", (1,))
-    weighted, wide = kind in _WEIGHTED, max(kernel, default=1) > 1
-    grows = (weighted or name in _POOLS) and wide
-    return OpFacts(
-        class_index=CLASSES.index(name),
-        macs=cost.macs(alone),
-        parameters=cost.parameters(alone),
-        out_values=prod(out),
-        channels=channels(out),
-        steps=(
-            float(weighted and not wide),
-            float(weighted and wide),
-            float(name in _POOLS),
-            float(weighted),
-            float(name == "activation"),
-            float((max(kernel) - 1) / pixels(operands[0]) ** 0.5) if grows else 0.0,
-        ),
+    macs, parameters = cost.macs(alone), cost.parameters(alone)
+    amounts = np.zeros(len(AMOUNTS))
+    amounts[CLASSES.index(name)] = 1
+    if name in MACS_SPLIT:
+        amounts[len(CLASSES) + MACS_SPLIT.index(name)] = macs
+    amounts[-3:] = macs, parameters, 4 * prod(out)
+    return OpFacts(amounts, channels(out), _step(op, name, operands))
+
+
+def _step(op: Op, name: str, operands: tuple[Shape, ...]) -> Step:
+    kernel = op.get("kernel_shape") or (1,)
+    weighted, wide, pool = op.kind in _WEIGHTED, max(kernel) > 1, name in _POOLS
+    side = max(1, pixels(operands[0])) ** 0.5 if operands else 1.0
+    kind = "pool" if pool else ("spatial" if wide else "pointwise") if weighted else None
+    return step(
+        None if kind is None else KINDS.index(kind),
+        weighted=weighted,
+        activation=name == "activation",
+        growth=(max(kernel) - 1) / side if wide and (weighted or pool) else 0.0,
+        joins=len(operands) > 1,
     )
 
 

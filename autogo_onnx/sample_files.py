@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -21,7 +23,10 @@ MAX_BYTES = 4 << 30
 """More samples than this are a mistake: a few hundred saturate every fit."""
 
 # What numpy and the zip reader raise on a file that is not what it claims to be.
-_BROKEN = (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile, NotImplementedError)
+_BROKEN = (
+    *(OSError, ValueError, EOFError, SyntaxError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, TokenError),
+)
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -159,6 +159,24 @@ def test_broken_files_are_one_line(tmp_path: Path, name: str, content: bytes) ->
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_archive_is_refused_in_one_line(tmp_path: Path) -> None:
+    """Flipped bits meet the reader of archives, the unpacker and the reader of headers."""
+    path = tmp_path / "s.npz"
+    np.savez_compressed(path, a=np.arange(300.0), b=np.eye(3))
+    whole, choice, refusals = path.read_bytes(), np.random.default_rng(0), []
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for place in choice.integers(0, len(whole), 3):
+            damaged[place] ^= 1 << int(choice.integers(0, 8))
+        path.write_bytes(damaged)
+        try:
+            sample_files.read_npz(path)
+        except InputError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 300
+    assert not any("\n" in text for text in refusals)
+
+
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)

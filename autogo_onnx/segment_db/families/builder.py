@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from autogo_onnx.opgraph import AttributeValue, Op, OpGraph, Shape
 from autogo_onnx.segment_db.families.network import Network
@@ -31,6 +32,7 @@ class Builder:
         self._ops: list[Op] = []
         self._shapes: list[Shape] = list(input_shapes)
         self._biased: set[int] = set()
+        self._places: list[range] = []
 
     def shape(self, x: int) -> Shape:
         """Shape of tensor `x`."""
@@ -195,9 +197,16 @@ class Builder:
         """Global average pool, flatten, linear layer with bias."""
         return self.linear(self.global_pool(x), classes)
 
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """What is appended meanwhile is one cell, block or layer; see `Network.places`."""
+        start = len(self._ops)
+        yield
+        self._places.append(range(start, len(self._ops)))
+
     def network(self, *outputs: int) -> Network:
         """The finished network."""
-        return Network(self.graph(*outputs), frozenset(self._biased))
+        return Network(self.graph(*outputs), frozenset(self._biased), tuple(self._places))
 
     def graph(self, *outputs: int) -> OpGraph:
         """Its graph alone."""

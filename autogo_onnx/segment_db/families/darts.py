@@ -60,7 +60,9 @@ def build(code: str, *, setting: Setting = EVALUATION) -> Network:
     for index in range(setting.cells):
         stride = setting.stride(index)
         width *= stride
-        if index in needed:
+        if index not in needed:
+            continue
+        with net.place():
             states = {}
             for begin in cells[stride].inputs():
                 # The cell before the last one still has twice the resolution.
@@ -69,6 +71,16 @@ def build(code: str, *, setting: Setting = EVALUATION) -> Network:
                 states[begin] = adapt(net, made[index + begin - 2], width)
             made[index] = _cell(net, cells[stride], states, stride)
     return net.network(net.classifier(made[setting.cells - 1], _CLASSES))
+
+
+def n_cells(code: str, *, setting: Setting = EVALUATION) -> int:
+    """How many cells the network has: those whose output reaches the classifier.
+
+    Raises:
+        InputError: the text is no pair of cells.
+    """
+    needed = _needed(dict(zip((1, 2), parse(code), strict=True)), setting)
+    return sum(index >= 0 for index in needed)
 
 
 def published_parameters(
@@ -94,7 +106,7 @@ def published_parameters(
 
 
 def _needed(cells: Mapping[int, Cell], setting: Setting) -> set[int]:
-    """The cells whose output reaches the classifier."""
+    """The cells whose output reaches the classifier; -2 and -1 are the stem."""
     needed = {setting.cells - 1}
     for index in reversed(range(setting.cells)):
         if index in needed:

@@ -77,9 +77,10 @@ def build(code: str, *, size: int = 224) -> Network:
     net = Builder((1, 3, size, size))
     x = silu(net, net.conv_bn(0, _STEM_WIDTH, kernel=3, stride=2))
     for stage, width, first_stride in zip(stages, WIDTHS, _STRIDES, strict=True):
-        for layer in range(stage.layers):
-            stride = 1 if layer else first_stride
-            x = inverted_residual(net, x, _block(stage, net.channels(x), width, stride))
+        with net.place():
+            for layer in range(stage.layers):
+                stride = 1 if layer else first_stride
+                x = inverted_residual(net, x, _block(stage, net.channels(x), width, stride))
     x = silu(net, net.conv_bn(x, 4 * WIDTHS[-1]))
     x = net.dropout(net.global_pool(x))
     return net.network(net.linear(x, 1000))

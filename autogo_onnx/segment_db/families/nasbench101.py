@@ -4,7 +4,7 @@ Rules after github.com/google-research/nasbench, nasbench/lib/{model_builder,bas
 Parameters, as published, and MACs equal those of the tables.
 
 A code is the upper triangle of the adjacency matrix row by row, and the operations of the interior
-vertices in order: `110101:conv3x3-maxpool3x3` has the edges 0-1, 0-2, 1-3 and 2-3. Which code
+vertices in order: `110101:conv3x3-maxpool3x3` has the edges 0-1, 0-2, 1-2 and 2-3. Which code
 stands for a cell matters: where the width does not divide evenly, the first vertices that feed the
 output are one channel wider. `nasbench101_cells` lists one code per cell.
 
@@ -123,7 +123,8 @@ def build(code: str) -> Network:
         if stack:
             x = net.pool("MaxPool", x, kernel=2, stride=2)
         for _ in range(_MODULES):
-            x = _module(net, x, cell, _STEM_WIDTH << stack)
+            with net.place():
+                x = _module(net, x, cell, _STEM_WIDTH << stack)
     return net.network(net.classifier(x, 10))
 
 

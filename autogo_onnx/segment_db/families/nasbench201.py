@@ -66,7 +66,8 @@ def build(arch: str, *, classes: int = 10, size: int = 32, cells: int = 5) -> Ne
         if width != _WIDTHS[0]:
             x = _residual(net, x, width)
         for _ in range(cells):
-            x = append(net, x, cell, partial(_apply, net))
+            with net.place():
+                x = append(net, x, cell, partial(_apply, net))
     x = net.relu(net.batch_norm(x))
     return net.network(net.classifier(x, classes))
 

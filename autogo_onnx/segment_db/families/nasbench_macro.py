@@ -29,16 +29,22 @@ def build(arch: str) -> Network:
     >>> build("00000000").parameters()
     387882
     """
-    if len(arch) != _POSITIONS or set(arch) - set("012"):
-        raise InputError(f"NAS-Bench-Macro architecture {arch!r} is not {_POSITIONS} digits of 012")
+    check(arch)
     net = Builder((1, 3, 32, 32))
     x = net.relu(net.conv_bn(0, 32, kernel=3))
     digits = iter(arch)
     for blocks, width in STAGES:
         for position in range(blocks):
-            x = _block(net, x, next(digits), width, stride=1 if position else 2)
+            with net.place():
+                x = _block(net, x, next(digits), width, stride=1 if position else 2)
     x = net.relu(net.conv_bn(x, 1280))
     return net.network(net.classifier(x, 10))
+
+
+def check(arch: str) -> None:
+    """Raise InputError for what is not eight digits of 0, 1, 2."""
+    if len(arch) != _POSITIONS or set(arch) - set("012"):
+        raise InputError(f"NAS-Bench-Macro architecture {arch!r} is not {_POSITIONS} digits of 012")
 
 
 def distinct() -> Iterator[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
 from math import prod
 
 import onnx
@@ -24,10 +26,13 @@ class Network:
     Attributes:
         graph: every operator as published. `Identity` stands for a dropout.
         biased: indices of the convolutions and linear layers that have a bias.
+        places: operators of every cell, block or layer that the family repeats or chooses, where
+            its generator tells; an identity block has none. Networks are equal whatever they are.
     """
 
     graph: OpGraph
     biased: frozenset[int]
+    places: tuple[range, ...] = field(default=(), compare=False)
 
     def parameters(self) -> int:
         """Trainable parameters; a batch normalization has two per channel."""
@@ -50,6 +55,23 @@ class Network:
         Batch normalizations are folded into the convolution that they alone read, and dropouts are
         gone.
         """
+        return without(self.graph, self._folded_away)
+
+    def folded_places(self) -> tuple[range, ...]:
+        """The places as operators of the folded network.
+
+        >>> from autogo_onnx.segment_db.families import nasbench_macro
+        >>> nasbench_macro.build("00000001").folded_places()[-2:]
+        (range(5, 5), range(5, 11))
+        """
+        gone = self._folded_away
+        kept = [index not in gone for index in range(len(self.graph.ops))]
+        number = list(accumulate(kept, initial=0))
+        return tuple(range(number[place.start], number[place.stop]) for place in self.places)
+
+    @cached_property
+    def _folded_away(self) -> frozenset[int]:
+        """Dropouts, and batch normalizations that a convolution can take up."""
         graph = self.graph
         readers = graph.readers()
         gone = set()
@@ -63,7 +85,7 @@ class Network:
                 and op.inputs[0] not in graph.outputs
             ):
                 gone.add(index)
-        return without(graph, gone)
+        return frozenset(gone)
 
     def to_onnx(self, seed: int, *, opset: int = 17) -> onnx.ModelProto:
         """The network with fresh He-scaled weights, batch normalizations unfolded.

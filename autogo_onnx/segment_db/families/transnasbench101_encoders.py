@@ -116,11 +116,14 @@ def encode(net: Builder, x: int, encoder: Encoder) -> int:
     for digit in encoder.layers:
         width = net.channels(x) * (2 if digit in "24" else 1)
         stride = 2 if digit in "34" else 1
-        for block in range(_BLOCKS):
-            if encoder.cell:
-                x = _append_cell(net, x, encoder, reduces=digit == "4" and not block)
-            else:
-                x = _basic(net, x, width, 1 if block else stride)
+        if encoder.cell:
+            for block in range(_BLOCKS):
+                with net.place():
+                    x = _append_cell(net, x, encoder, reduces=digit == "4" and not block)
+        else:
+            with net.place():
+                for block in range(_BLOCKS):
+                    x = _basic(net, x, width, 1 if block else stride)
     return x
 
 

@@ -1,192 +1,173 @@
-"""How well the predictor ranks: `python -m benchmarks.predictor --tables DIR [--seeds 3]`.
+"""How well the predictor ranks: `python -m benchmarks.predictor --tables DIR [--jobs 2]`.
 
-Prints a markdown table. Networks are split, not encodings; a predictor is trained on both families
-at once, from 80 % of each or from 1,024 networks of each, and judged on the held-out 20 %.
+Prints markdown tables; means over seeds. Networks are split, not encodings: a fifth is held out,
+the predictor is trained on the others, or on 1,024 or 300 of them.
 
-- accuracy: Spearman of the predicted with the true accuracy. The prediction is the mean, over 16
-  labelled networks, of their accuracy plus the predicted change to the one in question.
-- neighbours: Spearman within the held-out neighbours (one edge, one block) of a held-out parent,
-  mean over parents with at least five; regret is how far the predicted best neighbour lies below
-  the true best, in points of accuracy.
-- The baselines are the same learner on the same pairs with fewer columns: multiply-accumulates
-  only; those, parameters and operator counts.
+1. Held-out networks: Spearman of the predicted with the true accuracy, of the trees and of two
+   baselines (see `predictor_models`), and the standard deviation over seeds of the first.
+2. Neighbours: Spearman within the held-out neighbours of a held-out network that has at least five
+   (another choice at one place), mean and median over networks; regret is how far the predicted
+   best neighbour lies below the best, in the unit of the table.
+3. Differences: a model of changes instead of values, trained on the same labels.
+4. Uncertainty: share of held-out truths within one and two deviations (.683 and .954 if normal),
+   and Spearman of the size of the error with the deviation.
+5. Across families: see `predictor_transfer`. TransNAS-Bench-101's tasks are averaged there.
+
+Values that a surrogate predicted (`nasbench301`) are judged like the measured ones, apart from 5.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autogo_onnx import features
-from autogo_onnx.features import Rows
-from autogo_onnx.predictor_labels import Labels, read
-from autogo_onnx.predictor_pairs import Sites
-from autogo_onnx.predictor_training import Pairs, Recipe, fit, merged, pairs_of
+from autogo_onnx.predictor_training.accuracy import families
+from autogo_onnx.predictor_training.labels import FAMILIES, MEASURED, Labels, read
+from autogo_onnx.predictor_training.network_rows import Site, middle_sites, rows_of
+from benchmarks import predictor_held_out as held_out
+from benchmarks import predictor_transfer as transfer
+from benchmarks.predictor_held_out import Result
+from benchmarks.predictor_models import COUNTS, DIFFERENCES, MACS, TREES
+from benchmarks.predictor_transfer import Transfer
 
-Floats = NDArray[np.float64]
-Predict = Callable[[Rows], Floats]
+T = TypeVar("T")
+K = TypeVar("K")
 
-ANCHORS, PARENTS, FEWEST_NEIGHBOURS = 16, 300, 5
-FEW_LABELS = 1024
-MODELS = ("boosted trees, all columns", "operator counts", "multiply-accumulates only")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Networks of a family to train on and to judge by."""
-
-    labels: Labels
-    sites: Sites
-    train: tuple[int, ...]
-    held_out: tuple[int, ...]
-
-    def rows(self, parent: int, children: Sequence[int]) -> Rows:
-        """Rows of the parent's replacement by each child."""
-        archs = self.labels.archs
-        return self.sites.rows(archs[parent], [archs[child] for child in children])
+MODELS = (TREES, COUNTS, MACS)
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What one predictor reached on one family."""
-
-    accuracy: float
-    neighbours: float
-    neighbours_median: float
-    regret: float
-    random_regret: float
-
-
-def split(labels: Labels, sites: Sites, seed: int, few: bool) -> Split:
-    """A seeded split; `few` keeps 1,024 of the networks to train on."""
-    order = np.random.default_rng(seed).permutation(len(labels.archs)).tolist()
-    fifth = len(order) // 5
-    train = order[fifth:][: FEW_LABELS if few else None]
-    return Split(labels, sites, tuple(train), tuple(order[:fifth]))
-
-
-def columns_of(model: str) -> NDArray[np.intp]:
-    """Numbers of the columns that a model may use."""
-    names = np.array([column.partition(".")[2] for column in features.COLUMNS])
-    macs = np.isin(names, ["macs_log2", "macs_log2_change"])
-    counts = np.char.endswith(names, "_ops") | np.isin(names, ["parameters_log2"])
-    return np.flatnonzero({MODELS[0]: names != "", MODELS[1]: macs | counts}.get(model, macs))
-
-
-def judge(part: Split, predict: Predict, seed: int) -> Figures:
-    """The figures of a predictor on the held-out networks of a family."""
-    generator = np.random.default_rng(seed)
-    standard, held_out = part.labels.standardized(), list(part.held_out)
-    anchors = generator.choice(part.train, ANCHORS, replace=False).tolist()
-    predicted = sum(standard[a] + predict(part.rows(a, held_out)) for a in anchors)
-    parents = generator.choice(held_out, min(PARENTS, len(held_out)), replace=False).tolist()
-    ranks, regrets, random_regrets = neighbour_figures(part, predict, parents)
-    return Figures(
-        accuracy=spearman(np.asarray(predicted), standard[held_out]),
-        neighbours=statistics.mean(ranks),
-        neighbours_median=statistics.median(ranks),
-        regret=statistics.mean(regrets),
-        random_regret=statistics.mean(random_regrets),
-    )
-
-
-def neighbour_figures(
-    part: Split, predict: Predict, parents: Sequence[int]
-) -> tuple[list[float], list[float], list[float]]:
-    """Per parent: Spearman within its held-out neighbours, regret, regret of a random choice."""
-    train, accuracy = set(part.train), part.labels.accuracies
-    ranks, regrets, random_regrets = [], [], []
-    for parent in parents:
-        near = [n for n in part.labels.neighbours[parent] if n not in train]
-        if len(near) < FEWEST_NEIGHBOURS:
-            continue
-        change, true = predict(part.rows(parent, near)), accuracy[near]
-        ranks.append(spearman(change, true))
-        regrets.append(float(true.max() - true[change.argmax()]))
-        random_regrets.append(float(true.max() - true.mean()))
-    return ranks, regrets, random_regrets
-
-
-def spearman(a: Floats, b: Floats) -> float:
-    """Rank correlation; 0 where one side is constant, as a coin would be."""
-    from scipy.stats import spearmanr
-
-    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
-
-
-def run(families: Sequence[Labels], seeds: int, few: bool) -> dict[tuple[str, str], list[Figures]]:
-    """Figures by model and family, one per seed."""
-    recipe = Recipe(others=40) if few else Recipe()
-    sites = [Sites(labels.family) for labels in families]
-    found: dict[tuple[str, str], list[Figures]] = {}
+def fill_cache(tables: Path, family: str, seeds: int, cache: Path) -> None:
+    """Make and keep all rows of a family."""
+    labels = read(tables, (family,))[0]
+    sites: list[Site] = middle_sites(labels, range(len(labels.codes)))
     for seed in range(seeds):
-        parts = [split(f, s, seed, few) for f, s in zip(families, sites, strict=True)]
-        pairs = merged([pairs_of(p.labels, p.sites, p.train, recipe, seed) for p in parts])
-        for model in MODELS:
-            predict = fitted(model, pairs, recipe, seed)
-            for part in parts:
-                figures = judge(part, predict, seed)
-                found.setdefault((part.labels.family, model), []).append(figures)
+        sites += held_out.sites_needed(labels, seed)
+    rows_of(labels, sites, cache=cache)
+
+
+def within_family(tables: Path, family: str, task: int, seeds: int, cache: Path) -> list[Result]:
+    """All splits of one family and task."""
+    labels = read(tables, (family,))[task]
+    return [result for seed in range(seeds) for result in held_out.run(labels, seed, cache)]
+
+
+def across_families(tables: Path, target: str, seeds: int, cache: Path) -> list[Transfer]:
+    """All splits with one family left out."""
+    found = []
+    for seed in range(seeds):
+        known = {one.labels.family: one for one in families(read(tables), seed)}
+        found += transfer.run(target, known, seed, cache)
     return found
 
 
-def fitted(model: str, pairs: Pairs, recipe: Recipe, seed: int) -> Predict:
-    """The learner on the model's columns; with few columns every split may choose from all."""
-    columns = columns_of(model)
-    share = recipe.column_share if model == MODELS[0] else 1.0
-    chosen = Pairs(np.ascontiguousarray(pairs.rows[:, columns]), pairs.changes)
-    regressor = fit(chosen, replace(recipe, column_share=share), seed)
-
-    def predict(rows: Rows) -> Floats:
-        change: Floats = regressor.predict(rows[:, columns])
-        return change
-
-    return predict
+def held_out_table(results: Sequence[Result]) -> Iterator[str]:
+    """Table 1."""
+    yield "\n| family/task | labels | trees | operator counts | MACs |\n|---|---|---|---|---|"
+    for (name, size), some in _groups(results, lambda r: (r.name, r.size)):
+        by = {model: [r.spearman for r in some if r.model == model] for model in MODELS}
+        counts, macs = np.mean(by[COUNTS]), np.mean(by[MACS])
+        trees = f"{np.mean(by[TREES]):.3f} +- {np.std(by[TREES]):.3f}"
+        yield f"| {name} | {size} | {trees} | {counts:.3f} | {macs:.3f} |"
 
 
-def markdown(found: dict[tuple[str, str], list[Figures]], trained_on: str) -> list[str]:
-    """Table lines: means over seeds, the spread of the first figure."""
-    lines = []
-    for (family, model), all_seeds in sorted(found.items()):
-        spread = statistics.pstdev(f.accuracy for f in all_seeds)
-        means = [
-            statistics.mean(values)
-            for values in zip(
-                *(
-                    (f.neighbours, f.neighbours_median, f.regret, f.random_regret)
-                    for f in all_seeds
-                ),
-                strict=True,
-            )
-        ]
-        accuracy = f"{statistics.mean(f.accuracy for f in all_seeds):.3f} +- {spread:.3f}"
-        rank, median, regret, random_regret = means
-        lines.append(
-            f"| {family} | {trained_on} | {model} | {accuracy} | {rank:.3f} / {median:.3f} "
-            f"| {regret:.2f} | {random_regret:.2f} |"
-        )
-    return lines
+def neighbour_table(results: Sequence[Result]) -> Iterator[str]:
+    """Table 2."""
+    yield "\n| family/task | labels | model | networks | Spearman mean / median | regret | random |"
+    yield "|---|---|---|---|---|---|---|"
+    ranked = [r for r in results if r.neighbours.parents and r.model in MODELS]
+    for (name, size, model), some in _groups(ranked, lambda r: (r.name, r.size, r.model)):
+        yield f"| {name} | {size} | {model} | {_near(some)} |"
+
+
+def difference_table(results: Sequence[Result]) -> Iterator[str]:
+    """Table 3: the models of changes beside the trees that had the same labels."""
+    yield "\n| family/task | labels | model | held out | networks | neighbours | regret | random |"
+    yield "|---|---|---|---|---|---|---|---|"
+    sizes = {(r.name, r.size) for r in results if r.model == DIFFERENCES}
+    shown = [r for r in results if (r.name, r.size) in sizes and r.model in (TREES, DIFFERENCES)]
+    for (name, size, model), some in _groups(shown, lambda r: (r.name, r.size, r.model)):
+        rank = np.mean([r.spearman for r in some])
+        yield f"| {name} | {size} | {model} | {rank:.3f} | {_near(some)} |"
+
+
+def uncertainty_table(results: Sequence[Result]) -> Iterator[str]:
+    """Table 4."""
+    yield "\n| family/task | labels | within 1 | within 2 | Spearman with the error |"
+    yield "|---|---|---|---|---|"
+    for (name, size), some in _groups(results, lambda r: (r.name, r.size)):
+        known = [r.calibration for r in some if r.calibration is not None]
+        if known:
+            one, two, rank = np.mean([(c.within_one, c.within_two, c.rank) for c in known], axis=0)
+            yield f"| {name} | {size} | {one:.3f} | {two:.3f} | {rank:.3f} |"
+
+
+def transfer_table(results: Sequence[Transfer]) -> Iterator[str]:
+    """Table 5."""
+    yield "\n| family left out | its labels | method | trees | operator counts | MACs |"
+    yield "|---|---|---|---|---|---|"
+    groups = _groups(results, lambda r: (r.family, r.labels, r.method))
+    for (family, labels, method), some in groups:
+        by = {model: [r.spearman for r in some if r.model == model] for model in MODELS}
+        means = (f"{np.mean(by[model]):.3f}" if by[model] else "-" for model in MODELS)
+        yield f"| {family} | {labels} | {method} | {' | '.join(means)} |"
+
+
+def _near(some: Sequence[Result]) -> str:
+    near = [r.neighbours for r in some if r.neighbours.parents]
+    if not near:
+        return "0 | - | - | -"
+    mean, median, regret, chance = np.mean(
+        [(n.spearman, n.median, n.regret, n.random_regret) for n in near], axis=0
+    )
+    parents = sum(n.parents for n in near)
+    return f"{parents} | {mean:.3f} / {median:.3f} | {regret:.3g} | {chance:.3g}"
+
+
+def _groups(results: Sequence[T], key: Callable[[T], K]) -> Iterator[tuple[K, list[T]]]:
+    """Results with equal keys, in the order in which the keys come first."""
+    groups: dict[K, list[T]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    yield from groups.items()
+
+
+def _tasks(tables: Path, names: Sequence[str]) -> list[tuple[str, int]]:
+    """(family, number of the task), those that take longest first."""
+    known: list[tuple[Labels, int]] = []
+    for name in names:
+        known += [(labels, task) for task, labels in enumerate(read(tables, (name,)))]
+    known.sort(key=lambda one: -len(one[0].codes))
+    return [(labels.family, task) for labels, task in known]
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
+    from joblib import Parallel, delayed
+
     parser = argparse.ArgumentParser(description="Rank correlations of the predictor.")
     parser.add_argument("--tables", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cache", type=Path, required=True, help="folder to keep rows in")
+    parser.add_argument("--family", action="append", choices=sorted(FAMILIES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2)
     chosen = parser.parse_args()
-    families = read(chosen.tables)
-    print(
-        "| family | trained on | model | accuracy, Spearman | neighbours, Spearman mean / median "
-        "| regret, points | regret of a random choice |\n|---|---|---|---|---|---|---|"
+    names, seeds = chosen.family or list(FAMILIES), chosen.seeds
+    tables, cache, parallel = chosen.tables, chosen.cache, Parallel(n_jobs=chosen.jobs)
+    parallel(delayed(fill_cache)(tables, name, seeds, cache) for name in names)
+    tasks = _tasks(tables, names)
+    found = parallel(delayed(within_family)(tables, *task, seeds, cache) for task in tasks)
+    results = sorted(
+        (r for some in found for r in some), key=lambda r: names.index(r.name.split("/")[0])
     )
-    for few, trained_on in ((False, "80 %"), (True, f"{FEW_LABELS:,} each")):
-        print("\n".join(markdown(run(families, chosen.seeds, few), trained_on)), flush=True)
+    for table in (held_out_table, neighbour_table, difference_table, uncertainty_table):
+        print("\n".join(table(results)), flush=True)
+    left_out = [name for name in names if name in MEASURED]
+    across = parallel(delayed(across_families)(tables, name, seeds, cache) for name in left_out)
+    print("\n".join(transfer_table([r for some in across for r in some])))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ one that is delivered, so it has itself been judged on unseen samples.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,10 +65,7 @@ class Gate:
         """The user's metric of a model; None without one."""
         if self.metric is None:
             return None
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            onnx.save(model, path)
-            return self.metric(path)
+        return verify.evaluate(self.metric, model)
 
     def judge(self, models: Sequence[onnx.ModelProto]) -> Verdict:
         """The verdict on a plan, of which there is one model per fold."""

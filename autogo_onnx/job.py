@@ -25,6 +25,7 @@ from autogo_onnx.report import Size
 from autogo_onnx.rewriters import Rewritten, rewrite
 from autogo_onnx.samples import Samples
 from autogo_onnx.sizes import size
+from autogo_onnx.targets import Counted, counted
 
 NOISE_SAMPLES = 256
 FEWEST_SAMPLES = 32
@@ -48,6 +49,7 @@ class Job:
         table: latency prices, known and new.
         deadline: of the whole run.
         warnings, notes: for the report; they grow.
+        counted: the target, where it is computed and not measured.
     """
 
     path: str
@@ -63,6 +65,7 @@ class Job:
     deadline: Deadline
     warnings: list[str]
     notes: list[str]
+    counted: Counted | None = None
 
     @property
     def input_shapes(self) -> Mapping[str, Shape] | None:
@@ -76,10 +79,17 @@ class Job:
             known = self._sizes[id(model)] = (model, size(model, self.input_shapes))
         return known[1]
 
-    def macs_ratio(self, model: onnx.ModelProto) -> float:
-        """Multiply-accumulates of a model over the original's; 1 where the original has none."""
-        before = self.size(self.original).macs
-        return self.size(model).macs / before if before else 1.0
+    def counted_cost(self, model: onnx.ModelProto) -> float:
+        """What a model costs on the target, which is counted."""
+        assert self.counted is not None, "the target is measured"
+        if self.counted.of_size is not None:
+            return self.counted.of_size(self.size(model))
+        return self.counted.of_model(model, self.input_shapes)
+
+    def counted_ratio(self, model: onnx.ModelProto) -> float:
+        """Counted cost of a model over the original's; 1 where the original has none."""
+        before = self.counted_cost(self.original)
+        return self.counted_cost(model) / before if before else 1.0
 
     @cached_property
     def _sizes(self) -> dict[int, tuple[onnx.ModelProto, Size]]:
@@ -93,7 +103,10 @@ def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progr
     Raises:
         InputError: the model, a sample or an option cannot be used.
     """
+    if options.quantize_check and options.calibration is None:
+        raise InputError("a model is quantized on samples: give --calibration to --quantize-check")
     deadline = Deadline(options.budget_s)
+    target = counted(options)
     progress.stage("load")
     original = _loaded(model)
     level: Level = options.level or ("fitted" if options.calibration else "exact")
@@ -108,7 +121,7 @@ def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progr
         converted,
         samples=[] if samples is None or feed is None else [feed],
         seed=options.seed,
-        judge=Payoff(options, table, feed, _shapes(feed)),
+        judge=Payoff(options, table, feed, _shapes(feed), target),
     )
     if exact.applied and exact.remark:
         notes.append(f"exact rewrites are {exact.remark}")
@@ -126,6 +139,7 @@ def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progr
         deadline=deadline,
         warnings=warnings,
         notes=notes,
+        counted=target,
     )
 
 

@@ -25,9 +25,16 @@ class Measured:
 
 
 def measure(job: Job, model: onnx.ModelProto) -> Measured:
-    """Ratio, its noise and milliseconds; for the target `macs` the counted ratio, without noise."""
-    if job.options.target == "macs":
-        return Measured(job.macs_ratio(model), 0.0)
+    """Ratio, its noise and milliseconds; where the target is counted, its ratio without noise.
+
+    The milliseconds of a device are those that are predicted for it, if any are.
+    """
+    if job.counted is not None:
+        ratio = job.counted_ratio(model)
+        before = job.counted_cost(job.original)
+        if job.counted.device is None or not before:
+            return Measured(ratio, 0.0)
+        return Measured(ratio, 0.0, before, job.counted_cost(model))
     if model is job.original:
         return Measured(1.0, 0.0)
     if job.feed is None:

@@ -62,6 +62,10 @@ def optimize(
     _record(job, improvement, chosen.measured.ms_before)
     report = report_on(job, improvement, chosen)
     seconds["verify"] = round(job.deadline.elapsed() - start, 3)
+    if job.options.quantize_check:
+        start = job.deadline.elapsed()
+        report = _in_int8(job, report)
+        seconds["quantize"] = round(job.deadline.elapsed() - start, 3)
     seconds["total"] = round(job.deadline.elapsed(), 3)
     return replace(report, seconds=seconds)
 
@@ -127,6 +131,14 @@ def _record(job: Job, improvement: Improvement | None, ms_before: float | None) 
         record(improvement.gate.ground, improvement.outcomes, path, ms_before)
     except InputError as error:
         job.notes.append(f"outcomes of fits were not recorded: {error}")
+
+
+def _in_int8(job: Job, report: Report) -> Report:
+    """The report with how its model, and the original, fare in int8."""
+    # ONNX Runtime's quantizer is not loaded where it is not asked for.
+    from autogo_onnx.quantize_check import check
+
+    return replace(report, quantized=check(job, report))
 
 
 def _check(job: Job, result: onnx.ModelProto) -> None:

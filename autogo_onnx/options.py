@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 Level = Literal["exact", "fitted", "unverified"]
-Target = Literal["cpu", "macs"]
+Target = str
+DEVICE = "device:"
+"""Before the name of a device in a target."""
 Layout = Literal["auto", "nchw", "nhwc"]
 
 
@@ -23,8 +25,12 @@ class Options:
         evaluate: `FILE.py:FUNCTION`, `FUNCTION(path) -> float`, higher is better; gates instead.
         max_drop: largest loss of the gating figure (0.01 = one point of top-1).
         min_psnr: floor in dB for dense outputs without a metric.
-        target: what to minimize: measured latency in ONNX Runtime, or multiply-accumulates.
+        target: what to minimize: `cpu`, latency measured in ONNX Runtime; `macs` or `params`,
+            counted; or `device:NAME`, predicted from published measurements of a device that the
+            predictor knows.
         threads: intra-op threads of ONNX Runtime, in measurements.
+        memory_bytes: of activations in memory; on disk they may take four times as much. Samples
+            are left out where that is too little; else it changes no result.
         budget_s: wall-clock seconds for the whole run.
         seed: of every random choice.
         level: None means fitted with calibration data, else exact.
@@ -33,6 +39,7 @@ class Options:
         segment_db: a file instead of the shipped one; the outcomes of fits are appended to it if it
             can be written.
         predictor: a file instead of the shipped one.
+        quantize_check: tell how the result fares in int8, beside the original; needs samples.
     """
 
     calibration: Path | None = None
@@ -46,6 +53,7 @@ class Options:
     min_psnr: float = 45.0
     target: Target = "cpu"
     threads: int = 1
+    memory_bytes: int = 2_000_000_000
     budget_s: float = 600.0
     seed: int = 0
     level: Level | None = None
@@ -53,3 +61,4 @@ class Options:
     latency_table: Path | None = None
     segment_db: Path | None = None
     predictor: Path | None = None
+    quantize_check: bool = False

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from autogo_onnx.cost import macs
+from autogo_onnx.cost import macs, parameters
 from autogo_onnx.job import Job
 from autogo_onnx.measured import Measured
 from autogo_onnx.messages import opset_of
 from autogo_onnx.report import (
+    LatencyIs,
     Metric,
     ModelInfo,
     ParetoPoint,
@@ -51,6 +52,9 @@ def report_on(job: Job, improvement: Improvement | None, chosen: Chosen) -> Repo
     fidelity, metric = _judged(improvement, result, point)
     if improvement is not None and point is None and improvement.points:
         job.notes.append("no fitted plan both passed the gate and was faster")
+    if job.counted is not None and job.counted.device is not None:
+        job.notes.append(f"latencies are {job.counted.device.basis}")
+        job.warnings.extend(job.counted.doubts(job.original, job.input_shapes))
     skips = [Skipped(s.names, s.reason, s.rule) for s in job.exact.skips]
     return Report(
         model=result,
@@ -62,6 +66,7 @@ def report_on(job: Job, improvement: Improvement | None, chosen: Chosen) -> Repo
         after=replace(job.size(result), latency_ms=measured.ms_after),
         latency_ratio=measured.ratio,
         latency_noise=measured.noise,
+        latency_is=_latency_is(job),
         fidelity=fidelity,
         metric=metric,
         samples=_counts(improvement),
@@ -74,6 +79,12 @@ def report_on(job: Job, improvement: Improvement | None, chosen: Chosen) -> Repo
         notes=tuple(job.notes),
         latency_table=job.table if job.options.target == "cpu" else None,
     )
+
+
+def _latency_is(job: Job) -> LatencyIs:
+    if job.counted is None:
+        return "measured"
+    return "counted" if job.counted.device is None else "predicted"
 
 
 def _rewrites(job: Job, result: onnx.ModelProto) -> tuple[Rewrite, ...]:
@@ -122,6 +133,7 @@ def _plan(point: Point | None, before_ms: float | None) -> tuple[Replacement, ..
             latency_delta_ms=None if before_ms is None else -s.saving * before_ms,
             nmse=s.nmse,
             score=s.score,
+            params_delta=parameters(s.candidate.graph) - parameters(s.candidate.site.graph),
         )
         for s in (point.plan if point else ())
     )

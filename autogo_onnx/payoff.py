@@ -1,8 +1,8 @@
-"""Whether an exact rewrite pays on this model: multiply-accumulates, or measured latency."""
+"""Whether an exact rewrite pays on this model: what the target counts, or measured latency."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ from autogo_onnx import latency
 from autogo_onnx.latency_table import LatencyTable
 from autogo_onnx.opgraph import Shape
 from autogo_onnx.options import Options
+from autogo_onnx.report import Size
 from autogo_onnx.rewriters import Verdict
 from autogo_onnx.sizes import digest, size
+from autogo_onnx.targets import Counted
 
 _SECONDS = (0.5, 1.0, 2.0)
 _CLEAR_NOISE = 0.02
@@ -26,29 +28,45 @@ class Payoff:
     """The judge of rules that do not pay everywhere.
 
     A rewrite is kept if it is not slower by more than the noise, or by two per cent where that is
-    smaller. One that multiplies more must be faster beyond the noise. For the target `macs`, and
-    where the model cannot be run, it must not multiply more.
+    smaller. One that multiplies more must be faster beyond the noise. Where the target is counted
+    it must not cost more, and at equal costs, or where the model cannot be run, not multiply more.
 
     Attributes:
         options: target, threads, seed.
         table: latency prices, known and new.
         feed: one batch to measure with; None where the model cannot be run.
         input_shapes: full shapes to count with; None for a batch of one.
+        counted: the target, where it is not measured.
     """
 
     options: Options
     table: LatencyTable
     feed: Mapping[str, np.ndarray[Any, Any]] | None
     input_shapes: Mapping[str, Shape] | None
+    counted: Counted | None = None
 
     def __call__(self, rule: str, before: onnx.ModelProto, after: onnx.ModelProto) -> Verdict:
         """Judge what a rule made of a model."""
-        delta = size(after, self.input_shapes).macs - size(before, self.input_shapes).macs
-        if self.options.target == "macs" or self.feed is None:
+        sizes = [size(model, self.input_shapes) for model in (before, after)]
+        delta = sizes[1].macs - sizes[0].macs
+        if self.counted is not None:
+            costs = self._counted(self.counted, (before, after), sizes)
+            keep = (costs[1], delta) <= (costs[0], 0)
+            by_params = self.options.target == "params"
+            params_delta = sizes[1].params - sizes[0].params if by_params else None
+            return Verdict(keep, delta, params_delta=params_delta)
+        if self.feed is None:
             return Verdict(delta <= 0, delta)
         ratio, noise = self._measured(rule, before, after, self.feed)
         most = 1 - noise if delta > 0 else 1 + min(noise, _CLEAR_NOISE)
         return Verdict(ratio <= most, delta, ratio, noise)
+
+    def _counted(
+        self, target: Counted, models: Sequence[onnx.ModelProto], sizes: Sequence[Size]
+    ) -> list[float]:
+        if target.of_size is not None:
+            return [target.of_size(one) for one in sizes]
+        return [target.of_model(model, self.input_shapes) for model in models]
 
     def _measured(
         self,

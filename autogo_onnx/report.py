@@ -7,7 +7,7 @@ import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autogo_onnx import __version__
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autogo_onnx.options import Level, Target
     from autogo_onnx.verify import Fidelity
 
+LatencyIs = Literal["measured", "counted", "predicted"]
 SCHEMA = 1
 _NOT_IN_JSON = {"json": False}
 
@@ -71,6 +72,7 @@ class Replacement:
         latency_delta_ms: predicted from the signature's price; None where latency had no price.
         nmse: error of the fit on the samples it was fitted on, over the variance of the target.
         score: divergence of the model's outputs with this replacement alone.
+        params_delta: parameters after minus before.
     """
 
     site: tuple[str, ...]
@@ -79,6 +81,7 @@ class Replacement:
     latency_delta_ms: float | None
     nmse: float
     score: float
+    params_delta: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,51 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class PrecisionFigures:
+    """One of the models of a quantize check, all measured in turns with the others.
+
+    Attributes:
+        model: `original` or `optimized`.
+        precision: `float`, the model as it is, or `int8`.
+        latency_ms: 10th percentile.
+        latency_ratio: over the original in float, with
+        latency_noise: its A/A bound.
+        fidelity: to the original in float, on samples that it was not calibrated on; None where
+            outputs cannot be compared. The original itself has one only where there are labels.
+        metric: the user's, where there is one.
+    """
+
+    model: Literal["original", "optimized"]
+    precision: Literal["float", "int8"]
+    latency_ms: float | None = None
+    latency_ratio: float | None = None
+    latency_noise: float | None = None
+    fidelity: Fidelity | None = None
+    metric: float | None = None
+
+
+@dataclass(frozen=True)
+class QuantizeCheck:
+    """How the original and the optimized model fare when ONNX Runtime quantizes them.
+
+    Attributes:
+        samples: how many of those to fit on the ranges of tensors were taken from.
+        models: in float, then in int8 those that could be made; none if no model could be.
+        latency_ratio: optimized over original, both in int8; None unless both could be made.
+        latency_noise: its A/A bound.
+        keeps_gain: whether in int8 the optimized one is faster beyond that bound.
+        problems: what could not be quantized or judged, a line each.
+    """
+
+    samples: int
+    models: tuple[PrecisionFigures, ...] = ()
+    latency_ratio: float | None = None
+    latency_noise: float | None = None
+    keeps_gain: bool | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of `optimize`.
 
@@ -137,6 +185,9 @@ class Report:
         before, after: costs of the two.
         latency_ratio: after / before, 10th percentile of paired measurements.
         latency_noise: how far from 1 the same measurement of equal models strayed (A/A bound).
+        latency_is: `measured`; `counted`, where the ratio is that of multiply-accumulates or, for
+            the target `params`, of parameters; or `predicted`, where it and all milliseconds are a
+            device's that nobody measured here.
         fidelity: the gating figure on held-out samples, and what is reported beside it.
         metric: top-1 accuracy or the user's metric, where there is one.
         rewrites: exact rules that changed something, in order.
@@ -147,6 +198,7 @@ class Report:
         versions: of everything that can change the result.
         warnings: one line each; worth acting on.
         notes: one line each; worth knowing.
+        quantized: how both models fare in int8, where that was asked for.
         latency_table: the prices measured or reused, to be given to the next run.
     """
 
@@ -159,6 +211,7 @@ class Report:
     after: Size
     latency_ratio: float | None = None
     latency_noise: float | None = None
+    latency_is: LatencyIs = "measured"
     fidelity: Fidelity | None = None
     metric: Metric | None = None
     samples: SampleCounts = SampleCounts(0, 0)
@@ -170,6 +223,7 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    quantized: QuantizeCheck | None = None
     latency_table: LatencyTable | None = field(
         default=None, repr=False, compare=False, metadata=_NOT_IN_JSON
     )

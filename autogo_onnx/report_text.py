@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from autogo_onnx.report import Report, Size
+from autogo_onnx.quantize_text import quantize_lines, quantize_table
+from autogo_onnx.report import LatencyIs, Report, Size
 from autogo_onnx.tables import Table, align, amount, figure, percent, span
 
 if TYPE_CHECKING:
@@ -13,6 +14,18 @@ if TYPE_CHECKING:
 
 _SHOWN_PLAN = 12
 _SHOWN_REASONS = 8
+_RATIO: dict[LatencyIs, str] = {
+    "measured": "latency ratio",
+    "counted": "MACs ratio",
+    "predicted": "predicted latency ratio",
+}
+_PARAMETERS = "params"
+"""The other target that is counted."""
+_MILLISECONDS: dict[LatencyIs, str] = {
+    "measured": "latency ms",
+    "counted": "latency ms",
+    "predicted": "predicted ms",
+}
 _GATES = {
     "accuracy": "loss of top-1 accuracy",
     "expected_drop": "expected loss of top-1 accuracy (no labels)",
@@ -44,17 +57,18 @@ def headline(report: Report) -> str:
 def tables(report: Report, *, explain: bool = True) -> tuple[Table, ...]:
     """Costs, rewrites, plan, Pareto set and what was left alone; empty ones are left out."""
     found = (
-        cost_table(report.before, report.after),
+        cost_table(report.before, report.after, _MILLISECONDS[report.latency_is]),
         _rewrites(report),
         _plan(report, len(report.plan) if explain else _SHOWN_PLAN),
         _pareto(report),
+        quantize_table(report.quantized),
         _skipped(report, explain),
     )
     return tuple(table for table in found if table.rows)
 
 
-def cost_table(before: Size, after: Size) -> Table:
-    """What two models cost, and the change; latency where both were measured together."""
+def cost_table(before: Size, after: Size, latency: str = "latency ms") -> Table:
+    """What two models cost, and the change; latency, under that name, where both have one."""
     rows = [
         (name, amount(old), amount(new), _change(old, new))
         for name, old, new in (
@@ -65,14 +79,16 @@ def cost_table(before: Size, after: Size) -> Table:
     ]
     old_ms, new_ms = before.latency_ms, after.latency_ms
     if old_ms is not None and new_ms is not None:
-        rows.append(("latency ms", f"{old_ms:.3f}", f"{new_ms:.3f}", _change(old_ms, new_ms)))
+        rows.append((latency, f"{old_ms:.3f}", f"{new_ms:.3f}", _change(old_ms, new_ms)))
     return Table("", ("", "before", "after", "change"), tuple(rows))
 
 
 def remarks(report: Report) -> list[str]:
     """Verdicts, warnings and notes, a line each."""
     lines = []
-    if report.latency_ratio is not None and report.latency_noise is not None:
+    if report.latency_ratio is not None and report.latency_is != "measured":
+        lines.append(f"{_ratio_name(report)}: {report.latency_ratio:.3f}, nothing was measured")
+    elif report.latency_ratio is not None and report.latency_noise is not None:
         lines.append(latency_line(report.latency_ratio, report.latency_noise))
     if report.fidelity is not None:
         lines += fidelity_lines(report.fidelity)
@@ -80,6 +96,7 @@ def remarks(report: Report) -> list[str]:
         metric = report.metric
         change = metric.after - metric.before
         lines.append(f"{metric.name}: {metric.before:.4f} -> {metric.after:.4f} ({change:+.4f})")
+    lines += quantize_lines(report.quantized)
     if not report.changed:
         lines.append("nothing could be improved: the new model is the old one")
     lines += [f"warning: {line}" for line in report.warnings]
@@ -88,6 +105,10 @@ def remarks(report: Report) -> list[str]:
         stages = ", ".join(f"{stage} {value:.1f}" for stage, value in report.seconds.items())
         lines.append(f"seconds: {stages}")
     return lines
+
+
+def _ratio_name(report: Report) -> str:
+    return "parameters ratio" if report.target == _PARAMETERS else _RATIO[report.latency_is]
 
 
 def latency_line(ratio: float, noise: float) -> str:
@@ -133,12 +154,14 @@ def _rewrites(report: Report) -> Table:
 
 
 def _plan(report: Report, shown: int) -> Table:
+    """The plan; with the parameters that it saves, where those are the target."""
+    by_parameters = report.target == _PARAMETERS
     rows = tuple(
         (
             entry.segment,
             span(entry.site),
             amount(entry.macs_delta),
-            figure(entry.latency_delta_ms, "+.4f"),
+            amount(entry.params_delta) if by_parameters else figure(entry.latency_delta_ms, "+.4f"),
             figure(entry.nmse, ".4f"),
             figure(entry.score, ".5f"),
         )
@@ -147,7 +170,8 @@ def _plan(report: Report, shown: int) -> Table:
     hidden = len(report.plan) - len(rows)
     more = f", {hidden} more with --explain" if hidden else ""
     title = f"replaced segments ({len(report.plan)}{more})"
-    return Table(title, ("by", "nodes", "MACs", "latency ms", "NMSE", "score"), rows)
+    saved = "parameters" if by_parameters else _MILLISECONDS[report.latency_is]
+    return Table(title, ("by", "nodes", "MACs", saved, "NMSE", "score"), rows)
 
 
 def _pareto(report: Report) -> Table:
@@ -166,7 +190,7 @@ def _pareto(report: Report) -> Table:
         for point in report.pareto
     )
     judged = ("PSNR dB",) if dense else ("drop", "bound")
-    return Table("Pareto set", ("file", "latency ratio", "MACs", *judged), rows)
+    return Table("Pareto set", ("file", _ratio_name(report), "MACs", *judged), rows)
 
 
 def _skipped(report: Report, explain: bool) -> Table:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from autogo_onnx import runtime
@@ -18,7 +20,15 @@ from autogo_onnx.fidelity import judge as judge
 from autogo_onnx.samples import Samples
 from autogo_onnx.signature import problems as signature_problems
 
-__all__ = ["Fidelity", "judge", "load_metric", "not_finite", "run", "signature_problems"]
+__all__ = [
+    "Fidelity",
+    "evaluate",
+    "judge",
+    "load_metric",
+    "not_finite",
+    "run",
+    "signature_problems",
+]
 
 Metric = Callable[[Path], float]
 
@@ -91,6 +101,18 @@ def load_metric(reference: str) -> Metric:
         return _checked(function, model, reference)
 
     return metric
+
+
+def evaluate(metric: Metric, model: onnx.ModelProto) -> float:
+    """The user's metric of a model that has no file of its own.
+
+    Raises:
+        InputError: the metric fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        return metric(path)
 
 
 def _run_batched(

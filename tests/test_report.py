@@ -23,6 +23,7 @@ TOP_LEVEL = [
     "after",
     "latency_ratio",
     "latency_noise",
+    "latency_is",
     "fidelity",
     "metric",
     "samples",
@@ -34,6 +35,7 @@ TOP_LEVEL = [
     "versions",
     "warnings",
     "notes",
+    "quantized",
 ]
 
 
@@ -60,9 +62,11 @@ def test_json_has_the_fields_of_schema_1_in_a_fixed_order() -> None:
         "latency_delta_ms": -0.01,
         "nmse": 0.02,
         "score": 0.001,
+        "params_delta": -2048,
     }
     assert body["skipped"][0] == {"nodes": ["if1"], "reason": "control flow", "rule": ""}
     assert body["fidelity"]["agreement"] == 0.96
+    assert body["quantized"]["models"][2]["precision"] == "int8"
 
 
 def test_json_holds_no_models_and_no_infinity() -> None:
@@ -82,6 +86,7 @@ def test_what_is_missing_is_null_in_json() -> None:
     assert list(body) == TOP_LEVEL
     assert body["fidelity"] is None
     assert body["metric"] is None
+    assert body["quantized"] is None
     assert body["before"]["latency_ms"] is None
 
 
@@ -114,6 +119,42 @@ def test_text_shows_a_long_plan_in_part() -> None:
 )
 def test_a_ratio_within_the_noise_is_no_gain(ratio: float, verdict: str) -> None:
     assert verdict in latency_line(ratio, 0.05)
+
+
+def test_parameters_stand_where_they_are_the_target() -> None:
+    report = replace(full_report(), target="params", latency_is="counted")
+    text = to_text(report)
+    assert "parameters ratio: 0.750, nothing was measured" in text
+    assert "-2048" in text
+    assert "-0.0100" not in text
+    assert "-2048" not in to_text(full_report())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "is_kept", "verdict"),
+    [
+        (0.85, True, "0.850, noise bound 0.040: the gain is kept"),
+        (0.97, False, "0.970, noise bound 0.040: no gain beyond the noise"),
+        (1.20, False, "1.200, noise bound 0.040: the optimized model is the slower one"),
+    ],
+)
+def test_text_says_what_is_left_of_the_gain_in_int8(
+    ratio: float, is_kept: bool, verdict: str
+) -> None:
+    found = full_report().quantized
+    assert found is not None
+    check = replace(found, latency_ratio=ratio, latency_noise=0.04, keeps_gain=is_kept)
+    assert f"both in int8: latency ratio {verdict}" in to_text(
+        replace(full_report(), quantized=check)
+    )
+
+
+def test_text_shows_both_precisions_by_the_figures_that_they_have() -> None:
+    text = to_text(full_report())
+    rows = [line.split() for line in text.splitlines() if " int8 " in f"{line} "]
+    assert ["optimized", "int8", "0.255", "0.510", "0.020", "0.0060", "0.0110"] in rows
+    assert "quantize check: 1 of 22 convolutions" in text
+    assert "PSNR" not in text
 
 
 class _Balance(HTMLParser):

@@ -18,6 +18,7 @@ from autogo_onnx.options import Options
 from autogo_onnx.payoff import Payoff
 from autogo_onnx.rewriters import RULES, Match, Rule, Skip, Verdict, rewrite
 from autogo_onnx.rewriters.view import View
+from autogo_onnx.targets import counted
 
 ABS_NEG = from_text("g (float[N,4] x) => (float[N,4] y) { a = Abs(x) b = Abs(a) y = Neg(b) }")
 FEED = {"x": np.ones((2, 4), np.float32)}
@@ -156,7 +157,7 @@ def test_the_judge(
 
 def test_without_a_clock_multiplications_decide() -> None:
     for judge in (
-        Payoff(Options(target="macs"), LatencyTable("1", 1), FEED, None),
+        Payoff(Options(), LatencyTable("1", 1), FEED, None, counted(Options(target="macs"))),
         Payoff(Options(), LatencyTable("1", 1), None, None),
     ):
         assert judge("rule", conv(4), conv(4)) == Verdict(True, 0)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from autogo_onnx.commands import values
-from autogo_onnx.commands.values import DEFAULTS, FILE, FOLDER, duration
+from autogo_onnx.commands.values import DEFAULTS, FILE, FOLDER, duration, size
 from autogo_onnx.options import Options
 
 _EXIT_CODES = (
@@ -38,10 +38,13 @@ _EXIT_CODES = (
 )
 @click.option(
     "--target",
-    type=click.Choice(["cpu", "macs"]),
+    type=values.target,
+    metavar="cpu|macs|params|device:NAME",
     default=DEFAULTS.target,
     show_default=True,
-    help="Minimize measured latency in ONNX Runtime, or multiply-accumulates.",
+    help="Minimize latency measured in ONNX Runtime, or multiply-accumulates, or parameters, or "
+    "the latency that is predicted for a device from published measurements (`predictor info` "
+    "lists devices).",
 )
 @click.option(
     "--level",
@@ -55,6 +58,14 @@ _EXIT_CODES = (
     "to rewrite to (HardSwish 14, LayerNormalization 17, Gelu 20).  [default: the model's]",
 )
 @values.threads_option
+@click.option(
+    "--memory",
+    "memory_bytes",
+    type=size,
+    default=DEFAULTS.memory_bytes,
+    help="Most memory for activations, as 2G or 500M; on disk they may take four times as much.  "
+    "[default: 2G]",
+)
 @click.option(
     "--budget",
     "budget_s",
@@ -73,6 +84,12 @@ _EXIT_CODES = (
 )
 @values.database_option
 @values.predictor_option
+@click.option(
+    "--quantize-check",
+    is_flag=True,
+    help="Tell in the report how fast and how close both models are in int8, as ONNX Runtime's "
+    "static quantizer makes them; takes its time on top of --budget, and writes no int8 model.",
+)
 @click.option("--explain", is_flag=True, help="List every replacement and all that was left alone.")
 @click.option("--check", is_flag=True, help="Write no model; exit with 1 if it would be changed.")
 @values.quiet_option

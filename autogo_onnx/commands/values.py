@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from typing import Any, TypeVar
 
 import click
 
-from autogo_onnx.options import Options
+from autogo_onnx.options import DEVICE, Options
 
 DEFAULTS = Options()
 FILE = click.Path(path_type=Path, dir_okay=False)
 ANY_PATH = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", re.IGNORECASE)
+_LEAST_BYTES = 1_000_000
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,6 +29,19 @@ class Invocation:
     """What the process boundary must know of a call, whichever command it was for."""
 
     debug: bool = False
+
+
+class Finite(click.FloatRange):
+    """A number within bounds, which NaN and infinity are not."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Refuse what no bound keeps out."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is no finite number.", param, ctx)
+        return number
 
 
 def duration(text: str | float) -> float:
@@ -42,6 +58,22 @@ def duration(text: str | float) -> float:
     return total
 
 
+def size(text: str | int) -> int:
+    """Bytes, written as `2G`, `500M` or `1.5GB`, in powers of 1,000; a million at least.
+
+    >>> size("2G"), size("1.5 MB")
+    (2000000000, 1500000)
+    """
+    match = _SIZE.fullmatch(str(text).strip())
+    if not match:
+        raise click.BadParameter(f"{text!r} is no size; write 2G or 500M")
+    number, prefix = match.groups()
+    total = int(float(number) * 1000 ** " kmgt".index(prefix.lower() or " "))
+    if total < _LEAST_BYTES:
+        raise click.BadParameter(f"{text!r} is {total} bytes: too few; write 2G or 500M")
+    return total
+
+
 def numbers(text: str | tuple[float, ...]) -> tuple[float, ...]:
     """One number, or several with commas.
 
@@ -55,6 +87,17 @@ def numbers(text: str | tuple[float, ...]) -> tuple[float, ...]:
     except ValueError:
         hint = "write 0.5 or 0.485,0.456,0.406"
         raise click.BadParameter(f"{text!r} is no list of numbers; {hint}") from None
+
+
+def target(text: str) -> str:
+    """What to minimize; whether there is such a device the predictor knows.
+
+    >>> target("device:raspi4")
+    'device:raspi4'
+    """
+    if text in ("cpu", "macs", "params") or text.removeprefix(DEVICE) not in ("", text):
+        return text
+    raise click.BadParameter(f"{text!r} is not one of 'cpu', 'macs', 'params', '{DEVICE}NAME'")
 
 
 def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -17,17 +17,22 @@ class Verdict:
         macs_delta: multiply-accumulates after minus before.
         latency_ratio: after / before, paired.
         latency_noise: the share below which a difference means nothing.
+        params_delta: parameters after minus before, where they are what counts.
     """
 
     keep: bool
     macs_delta: int | None = None
     latency_ratio: float | None = None
     latency_noise: float | None = None
+    params_delta: int | None = None
 
     def __str__(self) -> str:
         if self.latency_ratio is not None:
             return f"latency ratio {self.latency_ratio:.3f}, noise bound {self.latency_noise:.3f}"
-        return "" if self.macs_delta is None else f"{self.macs_delta:+,} multiply-accumulates"
+        deltas = {"parameters": self.params_delta, "multiply-accumulates": self.macs_delta}
+        return ", ".join(
+            f"{delta:+,} {what}" for what, delta in deltas.items() if delta is not None
+        )
 
 
 Judge = Callable[[str, onnx.ModelProto, onnx.ModelProto], Verdict]

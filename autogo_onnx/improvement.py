@@ -17,6 +17,7 @@ from autogo_onnx.report import Skipped
 from autogo_onnx.segment_db.segmentation import pieces
 from autogo_onnx.segment_db.store import open_store
 from autogo_onnx.sites import find_sites, left_alone
+from autogo_onnx.variants import fine_widths, rounded_widths
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,11 @@ def improve(ground: Ground) -> Improvement:
     candidates = propose(ground)
     watch.lap("segment")
     gate = Gate(ground)
-    original = ground.activations(dict.fromkeys(c.site for c in candidates), ground.fit)
+    original = ground.activations(ground.fit)
     if original.count < len(ground.fit):
         ground.job.notes.append(
-            f"{original.count} of {len(ground.fit)} samples are fitted on: memory allows no more"
+            f"{original.count} of {len(ground.fit)} samples are fitted on: their activations leave "
+            "no room on the disk for more (--memory)"
         )
     watch.lap("calibrate")
     priced = price(ground, candidates)
@@ -77,7 +79,7 @@ def improve(ground: Ground) -> Improvement:
     if not priced:
         ground.job.notes.append("no segment has a replacement that would save anything")
     fits = _fits(ground, priced, original)
-    del original  # Plans keep activations of their own, of fewer tensors; both would fill memory.
+    del original  # Plans keep activations of their own.
     watch.lap("fit")
     points = explore(ground, fits.scored, gate) if fits.scored else []
     watch.lap("select")
@@ -112,6 +114,10 @@ def propose(ground: Ground) -> list[Candidate]:
     store = open_store(ground.options.segment_db)
     ground.progress.stage("segment")
     cuts = pieces(ground.reading.opgraph, store.vocabulary())
-    catalogue = Catalogue(ground.reading, store, open_predictor(ground.options.predictor))
+    # What is counted has no blocks of channels.
+    counted = ground.job.counted
+    widths = fine_widths if counted is not None and counted.device is None else rounded_widths
+    predictor = open_predictor(ground.options.predictor)
+    catalogue = Catalogue(ground.reading, store, predictor, widths=widths)
     sites = find_sites(ground.reading, cuts, fixed_size=ground.has_fixed_size)
     return [candidate for site in sites for candidate in catalogue.candidates(site)]

@@ -1,14 +1,15 @@
 """From candidates to scored items: what each saves, how well it can be fitted, what it costs.
 
 Order matters for time: pricing needs no samples and drops most candidates, fitting drops those that
-cannot follow the original, and only the rest is scored in the whole model.
+cannot follow the original, and only the rest is scored in the whole model. Candidates are fitted
+in the order of `fit_order`, so that a short budget goes to those that a plan may take.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -17,11 +18,13 @@ from autogo_onnx.activations import Activations
 from autogo_onnx.candidates import Candidate
 from autogo_onnx.cost import macs
 from autogo_onnx.errors import InputError
-from autogo_onnx.fitting.segment import Boundary, Fitted, Refused, fit
+from autogo_onnx.fit_order import visits
+from autogo_onnx.fitting.segment import Boundary, Refused, Weights, fit
 from autogo_onnx.ground import Ground
 from autogo_onnx.pricing import GROUP, Measure, disjoint, price_signatures, signature
 from autogo_onnx.report import Skipped
 from autogo_onnx.score import score
+from autogo_onnx.segments import Site
 
 LEAST_SAVING = 0.002
 WORST_FIT = 0.5
@@ -86,8 +89,10 @@ class Fits:
 
 def price(ground: Ground, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
     """Candidates that save something, each with the share of the whole that it saves."""
-    if ground.options.target == "macs":
-        prices = [_macs_saved(ground, c) for c in candidates]
+    counted = ground.job.counted
+    if counted is not None:
+        whole = counted.of_network(ground.reading.opgraph) or 1.0
+        prices = [(counted.cost(c.site.graph) - counted.cost(c.graph)) / whole for c in candidates]
     else:
         prices = _latency_prices(ground, candidates)
     return [(c, p) for c, p in zip(candidates, prices, strict=True) if p >= LEAST_SAVING]
@@ -137,71 +142,119 @@ def fit_and_score(
     """
     ground.progress.stage("fit", len(priced))
     jury = _jury(ground, priced, original)
-    reference = [jury.get(name) for name in jury.parts.outputs]
-    scored: list[Scored] = []
-    skipped: list[Skipped] = []
-    outcomes: list[Outcome] = []
-    groups = [list(group) for _, group in groupby(priced, key=lambda pair: pair[0].site)]
-    groups.sort(key=lambda items: -max(saving for _, saving in items))
-    for done, items in enumerate(groups):
+    reference = jury.outputs_with({})
+    attempts: dict[Site, _Attempts] = {}
+    order = _order(priced)
+    for done, items in enumerate(order):
         if ground.job.deadline.is_past(SCORING_SHARE):
+            left = sum(len(later) for later in order[done:])
             ground.job.notes.append(
-                f"segments at {len(groups) - done} of {len(groups)} places were not fitted: "
+                f"{left} of {len(priced)} candidates were not fitted, those that promised least: "
                 "the budget (--budget) was too short"
             )
             break
-        fits, made, reasons = _fit_all(ground, items, original)
-        if not fits:
-            skipped.append(Skipped(items[0][0].site.names, reasons[0]))
-        judged = [_scored(one, jury, reference) for one in promising(fits)]
-        scored += undominated(judged)
-        outcomes += _with_scores(made, judged)
+        here = attempts.setdefault(items[0][0].site, _Attempts())
+        _fit_some(ground, items, original, here)
+        here.judge(jury, reference)
         ground.progress.advance(len(items))
-    return Fits(tuple(scored), tuple(skipped), tuple(outcomes))
+    return Fits(
+        tuple(item for here in attempts.values() for item in here.scored()),
+        tuple(
+            Skipped(site.names, here.reasons[0]) for site, here in attempts.items() if not here.fits
+        ),
+        tuple(one for here in attempts.values() for one in here.with_scores()),
+    )
+
+
+def _order(priced: Sequence[tuple[Candidate, float]]) -> list[list[tuple[Candidate, float]]]:
+    """Candidates in the order in which to fit them, those of one visit to a site together.
+
+    Where no errors are expected of them: site by site, the largest saving first.
+    """
+    groups = [list(group) for _, group in groupby(priced, key=lambda pair: pair[0].site)]
+    errors = [candidate.expected_error for candidate, _ in priced]
+    known = [error for error in errors if error is not None]
+    if len(known) < len(errors):
+        return sorted(groups, key=lambda items: -max(saving for _, saving in items))
+    sites = [number for number, group in enumerate(groups) for _ in group]
+    savings = np.array([saving for _, saving in priced])
+    return [[priced[n] for n in visit] for visit in visits(sites, savings, np.array(known))]
 
 
 @dataclass(frozen=True)
 class _Fit:
     candidate: Candidate
     saving: float
-    fitted: Fitted
+    nmse: float
 
 
-def _fit_all(
-    ground: Ground, items: Sequence[tuple[Candidate, float]], original: Activations
-) -> tuple[list[_Fit], list[Outcome], list[str]]:
-    """Candidates of one site that can be fitted, what became of all, and why the others cannot."""
+@dataclass(frozen=True)
+class _Attempts:
+    """What was tried at one site by now; it grows with every visit.
+
+    Attributes:
+        fits: candidates that follow the original well enough.
+        weights: of the fits of this visit; kept no longer, for they would fill memory.
+        judged: those that were scored in the whole model.
+        outcomes: of all fits.
+        reasons: why the other candidates are not among the fits.
+    """
+
+    fits: list[_Fit] = field(default_factory=list)
+    weights: dict[Candidate, Weights] = field(default_factory=dict)
+    judged: dict[Candidate, Scored] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def judge(self, jury: Activations, reference: list[np.ndarray]) -> None:
+        """Score the new fits that are promising."""
+        for one in promising(self.fits):
+            site, graph = one.candidate.site, one.candidate.graph
+            if one.candidate in self.weights:
+                weights = self.weights[one.candidate]
+                value = score(site, graph, weights, jury, reference)
+                self.judged[one.candidate] = Scored(one.candidate, one.saving, one.nmse, value)
+        self.weights.clear()
+
+    def scored(self) -> list[Scored]:
+        """Items that may be chosen."""
+        return undominated([self.judged[one.candidate] for one in promising(self.fits)])
+
+    def with_scores(self) -> list[Outcome]:
+        """The outcomes, those that were scored with their scores."""
+        scores = {candidate: item.score for candidate, item in self.judged.items()}
+        return [replace(one, score=scores.get(one.candidate)) for one in self.outcomes]
+
+
+def _fit_some(
+    ground: Ground,
+    items: Sequence[tuple[Candidate, float]],
+    original: Activations,
+    here: _Attempts,
+) -> None:
+    """Fit some candidates of one site and note what became of them."""
     site = items[0][0].site
-    inputs = tuple(original.get(name) for name in site.inputs)
-    target = original.get(site.outputs[0])
+    inputs = tuple(original.stream(name) for name in site.inputs)
+    target = original.stream(site.outputs[0])
     boundary = Boundary(inputs, target, rows=ground.settings.rows, seed=ground.settings.seed)
     weights = ground.weights(site)
-    found: list[_Fit] = []
-    outcomes: list[Outcome] = []
-    reasons: list[str] = []
     for candidate, saving in items:
         if ground.job.deadline.is_past(SCORING_SHARE):
-            reasons.append("the budget (--budget) was too short")
+            here.reasons.append("the budget (--budget) was too short")
             break
         try:
             fitted = fit(candidate.graph, site.graph, weights, boundary)
         except InputError as error:
             fitted = Refused(str(error))
         nmse = math.inf if isinstance(fitted, Refused) else fitted.nmse
-        outcomes.append(Outcome(candidate, saving, nmse))
+        here.outcomes.append(Outcome(candidate, saving, nmse))
         if isinstance(fitted, Refused):
-            reasons.append(fitted.reason)
-        elif not fitted.nmse <= WORST_FIT:
-            reasons.append(f"no replacement follows the original: error {fitted.nmse:.2f}")
+            here.reasons.append(fitted.reason)
+        elif not nmse <= WORST_FIT:
+            here.reasons.append(f"no replacement follows the original: error {nmse:.2f}")
         else:
-            found.append(_Fit(candidate, saving, fitted))
-    return found, outcomes, reasons
-
-
-def _with_scores(outcomes: Sequence[Outcome], judged: Sequence[Scored]) -> list[Outcome]:
-    """Outcomes of one site, those that were scored with their scores."""
-    scores = {item.candidate: item.score for item in judged}
-    return [replace(one, score=scores.get(one.candidate)) for one in outcomes]
+            here.fits.append(_Fit(candidate, saving, nmse))
+            here.weights[candidate] = fitted.weights
 
 
 def promising(fits: Sequence[_Fit]) -> list[_Fit]:
@@ -213,30 +266,16 @@ def promising(fits: Sequence[_Fit]) -> list[_Fit]:
     return [
         one
         for one in fits
-        if not any(
-            other.saving >= one.saving and other.fitted.nmse < CLEARLY * one.fitted.nmse
-            for other in fits
-        )
+        if not any(other.saving >= one.saving and other.nmse < CLEARLY * one.nmse for other in fits)
     ]
-
-
-def _scored(one: _Fit, jury: Activations, reference: list[np.ndarray]) -> Scored:
-    candidate = one.candidate
-    value = score(candidate.site, candidate.graph, one.fitted.weights, jury, reference)
-    return Scored(candidate, one.saving, one.fitted.nmse, value)
 
 
 def _jury(
     ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations
 ) -> Activations:
     """The original's activations on the few samples that scores are taken on."""
-    count = _scored_samples(ground, len(priced), original)
-    jury = Activations(original.parts, ground.fit.take(range(count)), threads=original.threads)
-    names = sorted({n for c, _ in priced for n in (*c.site.inputs, *c.site.outputs)})
-    original.require(names)
-    jury.known.update({n: original.get(n)[:count] for n in names})
-    jury.require(jury.parts.outputs)
-    return jury
+    original.require(sorted({n for c, _ in priced for n in (*c.site.inputs, *c.site.outputs)}))
+    return original.first(_scored_samples(ground, len(priced), original))
 
 
 def _scored_samples(ground: Ground, candidates: int, original: Activations) -> int:

@@ -12,7 +12,6 @@ from itertools import groupby
 from pathlib import Path
 
 from autogo_onnx import features
-from autogo_onnx.candidates import surroundings
 from autogo_onnx.cost import macs
 from autogo_onnx.ground import Ground
 from autogo_onnx.planning import Outcome
@@ -57,12 +56,11 @@ def _experience(
 ) -> Iterator[Experience]:
     columns = column_digest(features.COLUMNS, features.VERSION)
     versions = installed_versions()
+    network = features.Network(ground.reading.opgraph)
     whole_ms = ms_before if ground.options.target == "cpu" else None
     for site, group in groupby(outcomes, key=lambda outcome: outcome.candidate.site):
         members = list(group)
-        before, after = surroundings(ground.reading.opgraph, site)
-        context = features.context(before, site.graph, after)
-        rows = features.rows(context, [one.candidate.graph for one in members])
+        rows = features.rows(network.site(site.cut.ops), [one.candidate.graph for one in members])
         for outcome, row in zip(members, rows, strict=True):
             graph = outcome.candidate.graph
             yield Experience(

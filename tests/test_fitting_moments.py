@@ -6,6 +6,7 @@ from fitting_cases import convolution, outputs_of, smooth_maps, windows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autogo_onnx import streams
 from autogo_onnx.fitting import moments as module
 from autogo_onnx.fitting.moments import (
     Moments,
@@ -139,6 +140,48 @@ def test_positions_are_all_or_equally_many_per_sample() -> None:
     assert len(set(some.tolist())) == 20
     np.testing.assert_array_equal(some, choose_positions(5, 4, 4, 20, seed=1))
     assert len(choose_positions(7, 4, 4, 3, seed=0)) == 7
+
+
+@given(
+    st.integers(1, 6),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(1, 200),
+    st.integers(0, 99),
+)
+def test_positions_are_spread_over_every_sample(
+    samples: int, height: int, width: int, rows: int, seed: int
+) -> None:
+    area = height * width
+    found = choose_positions(samples, height, width, rows, seed)
+    assert (np.diff(found) > 0).all()
+    assert found[0] >= 0
+    assert found[-1] < samples * area
+    share = len(found) // samples
+    assert share == (area if samples * area <= rows else max(1, rows // samples))
+    for own in found.reshape(samples, share) % area:
+        gaps = np.diff([*own, own[0] + area])
+        assert gaps.max() < 2 * -(-area // share) + 1
+
+
+def test_no_pixel_is_seen_more_often_than_others() -> None:
+    found = choose_positions(4000, 1, 7, 20_000, seed=0) % 7
+    counts = np.bincount(found, minlength=7)
+    assert counts.sum() == 20_000
+    assert np.ptp(counts) < 0.1 * counts.mean()
+
+
+def test_moments_are_the_same_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps, target = smooth_maps(0, 5, 3, 8, 8), smooth_maps(1, 5, 5, 8, 8)
+    window = Window((3, 3), pads=(1, 1, 1, 1))
+    for rows in (40, 1000):
+        whole = moments([(maps, window)], target, rows=rows)
+        with monkeypatch.context() as patch:
+            patch.setattr(streams, "BLOCK_ELEMENTS", 2 * 5 * 64)
+            parts = moments([(maps, window)], target, rows=rows)
+        np.testing.assert_allclose(parts.gram, whole.gram, atol=1e-5)
+        np.testing.assert_allclose(parts.cross, whole.cross, atol=1e-5)
+        np.testing.assert_allclose(parts.target_mean, whole.target_mean, atol=1e-6)
 
 
 def test_error_of_no_weights_is_one_and_of_a_constant_target_zero() -> None:

@@ -19,7 +19,6 @@ from autogo_onnx import features
 from autogo_onnx.candidates import Candidate
 from autogo_onnx.graph import from_model
 from autogo_onnx.model import tensor_shapes
-from autogo_onnx.opgraph import cut
 from autogo_onnx.options import Options
 from autogo_onnx.planning import Outcome
 from autogo_onnx.recording import is_own, record
@@ -115,8 +114,8 @@ def test_a_row_holds_the_place_the_fit_and_the_share_of_the_latency(tmp_path: Pa
     assert record(ground, outcomes, database, 8.0) == 2
     first, second = recorded(database)
     (index,) = site.cut.ops
-    before, after = (cut(whole, ops).graph for ops in (range(index), range(index + 1, 10)))
-    assert np.array_equal(first.features, features.row(before, site.graph, narrower, after))
+    (row,) = features.rows(features.Network(whole).site([index]), [narrower])
+    assert np.array_equal(first.features, row)
     assert first.columns == column_digest(features.COLUMNS, features.VERSION)
     assert (first.site, first.candidate) == (site.graph, narrower)
     assert (first.nmse, first.score, first.latency_delta_ms) == (math.inf, None, -2.0)

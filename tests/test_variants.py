@@ -10,7 +10,7 @@ from autogo_onnx.fitting.moments import Window
 from autogo_onnx.materialize import to_onnx
 from autogo_onnx.model import tensor_shapes
 from autogo_onnx.opgraph import Op, OpGraph
-from autogo_onnx.variants import WORTHWHILE, chain, conv, variants
+from autogo_onnx.variants import WORTHWHILE, chain, conv, fine_widths, variants
 from autogo_onnx.weights import random_weights
 
 SAME = (1, 1, 1, 1)
@@ -69,6 +69,14 @@ def test_a_depthwise_convolution_can_only_be_cropped() -> None:
     assert names(convolution(32, 32, (8, 8), Window((3, 3), pads=SAME), group=32)) == {
         "smaller_kernel"
     }
+
+
+def test_what_is_counted_has_finer_ranks_as_well() -> None:
+    site = convolution(16, 16, (8, 8), Window((3, 3), pads=SAME))
+    coarse, fine = ({v.graph for v in variants(site, *more)} for more in ((), (fine_widths,)))
+    assert coarse < fine
+    separable = {g for g in fine if len(g.ops) == 2 and g.ops[0].get("kernel_shape") == (3, 1)}
+    assert {g.op_shapes[0][1] for g in separable} == {16, 12, 8, 4}
 
 
 def test_a_pair_can_be_narrower_or_linear() -> None:

@@ -12,11 +12,29 @@ from dataclasses import dataclass
 from autogo_onnx.cost import macs
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.variants.closed import closed_forms
-from autogo_onnx.variants.forms import Named, chain, conv, named
+from autogo_onnx.variants.forms import (
+    Named,
+    Widths,
+    chain,
+    conv,
+    fine_widths,
+    named,
+    rounded_widths,
+)
 from autogo_onnx.variants.ideas import IDEAS
 from autogo_onnx.variants.surgery import living
 
-__all__ = ["WORTHWHILE", "Variant", "chain", "conv", "self_variants", "variants"]
+__all__ = [
+    "WORTHWHILE",
+    "Variant",
+    "Widths",
+    "chain",
+    "conv",
+    "fine_widths",
+    "rounded_widths",
+    "self_variants",
+    "variants",
+]
 
 WORTHWHILE = 0.9
 
@@ -30,13 +48,18 @@ class Variant:
     macs: int
 
 
-def variants(segment: OpGraph) -> tuple[Variant, ...]:
+def variants(segment: OpGraph, widths: Widths = rounded_widths) -> tuple[Variant, ...]:
     """Every cheaper form of a segment with one input and one output, without duplicates.
 
     Covers a single convolution and convolution - activation - convolution. Each variant has the
     segment's own boundary shapes and at most `WORTHWHILE` of its multiply-accumulates.
+
+    Args:
+        segment: any.
+        widths: of ranks, and between two convolutions. On ONNX Runtime only multiples of its
+            blocks of channels pay; where something is counted, all do.
     """
-    return tuple(_sound(segment, closed_forms(segment), WORTHWHILE))
+    return tuple(_sound(segment, closed_forms(segment, widths), WORTHWHILE))
 
 
 def self_variants(segment: OpGraph, at_most: float = 1.0) -> Iterator[Variant]:

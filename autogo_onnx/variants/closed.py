@@ -9,19 +9,32 @@ from collections.abc import Iterator
 
 from autogo_onnx.opgraph import Op, OpGraph
 from autogo_onnx.segments import ACTIVATIONS
-from autogo_onnx.variants.forms import Named, chain, conv, named, of_convolution, rounded_widths
+from autogo_onnx.variants.forms import (
+    Named,
+    Widths,
+    chain,
+    conv,
+    named,
+    of_convolution,
+    rounded_widths,
+)
 
 
-def closed_forms(segment: OpGraph) -> Iterator[Named]:
-    """Every form of such a segment, by name; nothing for any other."""
+def closed_forms(segment: OpGraph, widths: Widths = rounded_widths) -> Iterator[Named]:
+    """Every form of such a segment, by name; nothing for any other.
+
+    Args:
+        segment: any.
+        widths: of ranks, and between two convolutions.
+    """
     kinds = [op.kind for op in segment.ops]
     if len(segment.input_shapes) != 1 or len(segment.outputs) != 1:
         return
     if kinds == ["Conv"] and len(segment.input_shapes[0]) == 4:
         shapes = segment.input_shapes[0], segment.op_shapes[0]
-        yield from of_convolution(shapes[0], segment.ops[0], shapes[1][1])
+        yield from of_convolution(shapes[0], segment.ops[0], shapes[1][1], widths)
     elif is_convolution_pair(segment):
-        yield from _narrower(segment)
+        yield from _narrower(segment, widths)
         yield from named("linearized", _linearized(segment))
 
 
@@ -34,13 +47,13 @@ def is_convolution_pair(segment: OpGraph) -> bool:
     return is_pair and is_chain and is_flat
 
 
-def _narrower(segment: OpGraph) -> Iterator[Named]:
+def _narrower(segment: OpGraph, widths: Widths) -> Iterator[Named]:
     """Fewer channels between two convolutions."""
     first, activation, last = segment.ops
     inner, outer = segment.op_shapes[0][1], segment.op_shapes[2][1]
     if first.get("group") != 1 or last.get("group") != 1:
         return
-    for width in rounded_widths(inner)[1:]:
+    for width in widths(inner)[1:]:
         steps = [(first, width), (activation, width), (last, outer)]
         yield "narrower", chain(segment.input_shapes[0], steps)
 

@@ -6,7 +6,7 @@ halves the multiply-accumulates of 16 channels and takes 1.2 times as long.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from operator import lt
 
@@ -14,10 +14,14 @@ from autogo_onnx.opgraph import Op, OpGraph, Shape
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 WIDTH_STEP = 8
+FINE_SHARES = tuple(eighths / 8 for eighths in range(8, 1, -1))
+FINE_STEP = 4
 PRODUCTS = frozenset({"Gemm", "MatMul"})
 """Kinds that multiply with a matrix, on the last axis."""
 
 Named = tuple[str, OpGraph]
+Widths = Callable[[int], list[int]]
+"""From a number of channels to the widths that may stand for it, the largest first."""
 
 
 def chain(source: Shape, steps: list[tuple[Op, int]]) -> OpGraph:
@@ -70,12 +74,35 @@ def conv(
     )
 
 
-def of_convolution(source: Shape, op: Op, channels: int) -> Iterator[Named]:
-    """Every form of a two-dimensional convolution, by name."""
+def rounded_widths(
+    channels: int, shares: tuple[float, ...] = SHARES, step: int = WIDTH_STEP
+) -> list[int]:
+    """Shares of a number of channels, rounded up to multiples of `step`; each once.
+
+    >>> rounded_widths(24)
+    [24, 16, 8]
+    """
+    rounded = (max(1, -(-int(channels * share) // step)) * step for share in shares)
+    return list(dict.fromkeys(rounded))
+
+
+def fine_widths(channels: int) -> list[int]:
+    """Eighths of a number of channels, for a target that no block layout of channels slows down.
+
+    >>> fine_widths(24)
+    [24, 20, 16, 12, 8]
+    """
+    return rounded_widths(channels, FINE_SHARES, FINE_STEP)
+
+
+def of_convolution(
+    source: Shape, op: Op, channels: int, widths: Widths = rounded_widths
+) -> Iterator[Named]:
+    """Every form of a two-dimensional convolution, by name; `widths` tells the ranks."""
     group = op.get("group")
     if group == 1:
-        yield from named("separable", _separable(source, op, channels))
-        yield from named("low_rank", _low_rank(source, op, channels))
+        yield from named("separable", _separable(source, op, channels, widths))
+        yield from named("low_rank", _low_rank(source, op, channels, widths))
         yield from named("depthwise_separable", depthwise_separable(source, op, channels))
         yield from named("grouped", grouped(source, op, channels))
     if group in (1, source[1]):
@@ -87,18 +114,8 @@ def named(name: str, graphs: Iterable[OpGraph]) -> Iterator[Named]:
     return ((name, graph) for graph in graphs)
 
 
-def rounded_widths(channels: int, shares: tuple[float, ...] = SHARES) -> list[int]:
-    """Shares of a number of channels, rounded up to multiples of `WIDTH_STEP`; each once.
-
-    >>> rounded_widths(24)
-    [24, 16, 8]
-    """
-    rounded = (max(1, -(-int(channels * share) // WIDTH_STEP)) * WIDTH_STEP for share in shares)
-    return list(dict.fromkeys(rounded))
-
-
-def _separable(source: Shape, op: Op, channels: int) -> Iterator[OpGraph]:
-    for width in rounded_widths(channels):
+def _separable(source: Shape, op: Op, channels: int, widths: Widths) -> Iterator[OpGraph]:
+    for width in widths(channels):
         yield from separable(source, op, channels, width)
 
 
@@ -114,8 +131,8 @@ def separable(source: Shape, op: Op, channels: int, width: int) -> Iterator[OpGr
     yield chain(source, [(horizontal, width), (vertical, channels)])
 
 
-def _low_rank(source: Shape, op: Op, channels: int) -> Iterator[OpGraph]:
-    for width in rounded_widths(min(channels, source[1])):
+def _low_rank(source: Shape, op: Op, channels: int, widths: Widths) -> Iterator[OpGraph]:
+    for width in widths(min(channels, source[1])):
         yield from low_rank(source, op, channels, width)
 
 

@@ -1,4 +1,4 @@
-"""Tensors of a model on calibration samples, computed once and on demand.
+"""Tensors of a model on calibration samples, computed once and on demand, kept on disk.
 
 A request runs only the nodes between what is already known and what is asked for, so a walk
 through the sites of a network in order costs about one pass.
@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from autogo_onnx.activation_store import CACHE_BYTES, ActivationStore, StoredTensor
 from autogo_onnx.errors import InputError
 from autogo_onnx.samples import Samples
-from autogo_onnx.submodel import Arrays, Parts, run_batched
+from autogo_onnx.streams import First, Stream, whole
+from autogo_onnx.submodel import Parts, Run
 
 BATCH = 32
+PASS_BYTES = 1 << 28
+"""What all tensors of one batch take together, if one sample's take no more by themselves."""
 
 
 class Activations:
@@ -26,52 +30,114 @@ class Activations:
         batch: samples that are run at a time.
         count: number of samples.
         threads: of ONNX Runtime.
-        known: arrays by tensor name; the leading axis counts samples.
+        known: streams by tensor name: the samples as they are, all else rounded to float16.
     """
 
-    def __init__(self, parts: Parts, samples: Samples, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        samples: Samples,
+        *,
+        batch: int = BATCH,
+        cache_bytes: int = CACHE_BYTES,
+        threads: int = 1,
+    ) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            parts: the model.
+            samples: what it is run on.
+            batch: samples at a time, if the model takes any number.
+            cache_bytes: most bytes of what was read from disk that are kept in memory.
+            threads: of ONNX Runtime.
+        """
         self.parts = parts
         self.samples = samples
-        self.batch = samples.batch_size(BATCH)
+        self.batch = samples.batch_size(batch)
         self.count = len(samples)
         self.threads = threads
-        self.known: Arrays = dict(samples.feeds)
-        self._whole = samples.batch is not None
+        self.known: dict[str, Stream] = dict(samples.feeds)
+        self._store = ActivationStore(cache_bytes)
+
+    def of(self, parts: Parts) -> Activations:
+        """Those of another model on the same samples; nothing is known of them yet."""
+        return Activations(
+            parts,
+            self.samples,
+            batch=self.batch,
+            cache_bytes=self._store.cache_bytes,
+            threads=self.threads,
+        )
+
+    def first(self, count: int) -> Activations:
+        """Those on the first `count` samples: what is known is shared, what is new is not."""
+        fewer = Activations(
+            self.parts,
+            self.samples.take(range(count)),
+            batch=self.batch,
+            cache_bytes=self._store.cache_bytes,
+            threads=self.threads,
+        )
+        given = self.samples.feeds
+        fewer.known |= {n: First(s, count) for n, s in self.known.items() if n not in given}
+        return fewer
 
     def require(self, names: Collection[str]) -> None:
         """Compute the tensors among `names` that are not known yet, and keep them.
 
         Raises:
-            InputError: a tensor's leading axis does not count samples.
+            InputError: a tensor's leading axis does not count samples, or the disk is full.
         """
-        self.known.update(self._computed(self.known, names))
+        wanted = [name for name in dict.fromkeys(names) if name not in self.known]
+        if not wanted:
+            return
+        made = self._run(self.known, wanted)
+        found: dict[str, StoredTensor] = {}
+        for size, results in made.batches(0, self.count):
+            for name, array in results.items():
+                if array.shape[:1] != (size,):
+                    told = "does not keep samples apart on its first axis"
+                    raise InputError(f"tensor {name!r} {told}")
+                if name not in found:
+                    found[name] = StoredTensor.like(self._store, array)
+                found[name].append(array)
+        self.known |= found
 
-    def get(self, name: str) -> np.ndarray[Any, Any]:
-        """One tensor, float[N,...]."""
+    def stream(self, name: str) -> Stream:
+        """One tensor, float[N,...], read from disk as it is needed.
+
+        Raises:
+            InputError: see `require`.
+        """
         self.require([name])
         return self.known[name]
 
-    def outputs_with(
-        self, changed: Mapping[str, np.ndarray[Any, Any]]
-    ) -> list[np.ndarray[Any, Any]]:
+    def get(self, name: str) -> np.ndarray[Any, Any]:
+        """One tensor as an array; for small ones.
+
+        Raises:
+            InputError: see `require`.
+        """
+        return whole(self.stream(name))
+
+    def outputs_with(self, changed: Mapping[str, Stream]) -> list[np.ndarray[Any, Any]]:
         """The model's outputs when some tensors have other values than the model gives them."""
         stale = self.parts.downstream(set(changed))
         given = {n: a for n, a in self.known.items() if n not in stale} | dict(changed)
-        results = self._computed(given, self.parts.outputs)
-        return [(results if name in results else given)[name] for name in self.parts.outputs]
+        wanted = [name for name in self.parts.outputs if name not in given]
+        results: dict[str, Stream] = {}
+        if wanted:
+            results |= self._run(given, wanted).whole()
+        return [whole((results if n in results else given)[n]) for n in self.parts.outputs]
 
-    def _computed(self, given: Arrays, names: Collection[str]) -> Arrays:
-        wanted = [name for name in dict.fromkeys(names) if name not in given]
-        if not wanted:
-            return {}
-        model = self.parts.between({name: a.dtype for name, a in given.items()}, wanted)
-        results = run_batched(
-            model, given, batch=self.batch, whole=self._whole, threads=self.threads
+    def _run(self, given: Mapping[str, Stream], wanted: Collection[str]) -> Run:
+        return Run(
+            self.parts.between({name: a.dtype for name, a in given.items()}, wanted),
+            given,
+            batch=self.batch,
+            whole=self.samples.batch is not None,
+            threads=self.threads,
         )
-        for name, array in results.items():
-            if len(array) != self.count:
-                raise InputError(f"tensor {name!r} does not keep samples apart on its first axis")
-        return results
 
 
 def bytes_per_sample(shapes: Mapping[str, tuple[int, ...]], names: Collection[str]) -> int:

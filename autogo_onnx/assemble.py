@@ -8,8 +8,7 @@ target includes the error of the other summand.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -20,10 +19,11 @@ from autogo_onnx.errors import PromiseError
 from autogo_onnx.fitting.segment import Boundary, Fitted, Refused, Weights, fit
 from autogo_onnx.liveness import cleanup
 from autogo_onnx.opgraph import OpGraph
-from autogo_onnx.refit import refits
+from autogo_onnx.refit import refits, rows_for
 from autogo_onnx.rewriters.replace_segment import free_prefix, replace_segment, weight_name
 from autogo_onnx.segments import Reading, Site
 from autogo_onnx.step import Step
+from autogo_onnx.streams import Difference, Stream
 from autogo_onnx.submodel import Parts
 from autogo_onnx.weights import weight_shapes
 
@@ -42,7 +42,6 @@ class Settings:
 
     rows: int = 40_000
     seed: int = 0
-    threads: int = 1
 
 
 def skeleton(
@@ -88,18 +87,20 @@ def realize(
     Returns:
         The model; or why a fit that succeeded on the original's activations failed on these.
     """
-    ordered = sorted((*steps, *refits(reading, steps)), key=lambda step: max(step.site.cut.ops))
+    untouched = refits(reading, steps, samples=original.count, rows=settings.rows)
+    ordered = sorted((*steps, *untouched), key=lambda step: max(step.site.cut.ops))
     zeros = [
         {i: tuple(np.zeros(s, np.float32) for s in shapes) for i, shapes in needed.items()}
         for needed in (weight_shapes(step.replacement) for step in ordered)
     ]
     replaced, prefixes = _replaced(model, ordered, zeros)
     parts = Parts(replaced)
-    current = Activations(parts, original.samples, threads=settings.threads)
+    current = original.of(parts)
     errors = []
     for k, step in enumerate(ordered):
         later = {i for other in ordered[k + 1 :] for i in other.site.cut.ops}
-        boundary = _boundary(reading, step.site, original, current, later, settings)
+        sparing = replace(settings, rows=rows_for(step, settings.rows))
+        boundary = _boundary(reading, step.site, original, current, later, sparing)
         fitted = fit(step.replacement, step.site.graph, step.site_weights, boundary)
         if isinstance(fitted, Refused) and step.is_refit:
             fitted = Fitted(dict(step.site_weights), 0.0)
@@ -132,7 +133,7 @@ def _boundary(
     unfitted: set[int],
     settings: Settings,
 ) -> Boundary:
-    inputs = tuple(current.get(name) for name in site.inputs)
+    inputs = tuple(current.stream(name) for name in site.inputs)
     return Boundary(
         inputs,
         _target(reading, site, original, current, unfitted),
@@ -147,16 +148,16 @@ def _target(
     original: Activations,
     current: Activations,
     unfitted: set[int],
-) -> np.ndarray[Any, Any]:
+) -> Stream:
     """What the site should give; before an addition, what is left of the sum as it should be."""
     partner = addition_partner(reading, site)
     if partner is None:
-        return original.get(site.outputs[0])
+        return original.stream(site.outputs[0])
     other, total = partner
     if _ancestors(reading.opgraph, other) & (unfitted | set(site.cut.ops)):
-        return original.get(site.outputs[0])
+        return original.stream(site.outputs[0])
     total_name, other_name = reading.tensors[total], reading.tensors[other]
-    return np.asarray(original.get(total_name) - current.get(other_name))
+    return Difference(original.stream(total_name), current.stream(other_name))
 
 
 def addition_partner(reading: Reading, site: Site) -> tuple[int, int] | None:

@@ -45,11 +45,7 @@ def load(path: Path, model: onnx.ModelProto, options: Options) -> Samples:
     Raises:
         InputError: nothing there, unreadable, not fitting, not finite, or fewer than MIN_SAMPLES.
     """
-    specs = signature.inputs(model)
-    for spec in specs:
-        _check_supported(spec)
-    if not specs:
-        raise InputError("the model has no inputs: there is nothing to calibrate with")
+    specs = _supported(model)
     samples = _arrange(specs, _read(path, specs, options), path)
     if len(samples) < MIN_SAMPLES:
         raise InputError(
@@ -58,6 +54,21 @@ def load(path: Path, model: onnx.ModelProto, options: Options) -> Samples:
     if options.labels is None:
         return samples
     return replace(samples, labels=read_labels(options.labels, len(samples), _classes(model)))
+
+
+def arrange(arrays: Mapping[str, np.ndarray], model: onnx.ModelProto, path: Path) -> Samples:
+    """Samples from arrays that were read before; `load` does the rest for whole files.
+
+    Args:
+        arrays: by input name; a lone array serves a lone input under any name.
+        model: gives names, element types and shapes of the inputs.
+        path: where they are from, for messages.
+
+    Raises:
+        InputError: an array is missing, does not fit or is not finite.
+    """
+    specs = _supported(model)
+    return _arrange(specs, _by_input(arrays, specs, path), path)
 
 
 def split(samples: Samples, *, seed: int, held_out: float = 0.25) -> tuple[Samples, Samples]:
@@ -101,6 +112,20 @@ def noise(model: onnx.ModelProto, count: int, *, seed: int) -> Samples:
     return Samples(feeds, batch=batch, whole=frozenset(whole))
 
 
+def _supported(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    """The model's inputs.
+
+    Raises:
+        InputError: there are none, or one is of a kind that cannot be read.
+    """
+    specs = signature.inputs(model)
+    for spec in specs:
+        _check_supported(spec)
+    if not specs:
+        raise InputError("the model has no inputs: there is nothing to calibrate with")
+    return specs
+
+
 def _size_of(dims: Sequence[Dim], axis: int) -> int:
     dim = dims[axis]
     if isinstance(dim, int):
@@ -116,7 +141,7 @@ def _check_supported(spec: TensorSpec) -> None:
         raise InputError(f"input {spec.name!r} is {kind}: samples of that kind cannot be read")
 
 
-def _read(path: Path, specs: Sequence[TensorSpec], options: Options) -> dict[str, np.ndarray]:
+def _read(path: Path, specs: Sequence[TensorSpec], options: Options) -> Mapping[str, np.ndarray]:
     if not path.exists():
         raise InputError(f"calibration data {path} does not exist")
     if path.suffix == ".npz" and path.is_file():
@@ -132,8 +157,8 @@ def _read(path: Path, specs: Sequence[TensorSpec], options: Options) -> dict[str
 
 
 def _by_input(
-    arrays: dict[str, np.ndarray], specs: Sequence[TensorSpec], path: Path
-) -> dict[str, np.ndarray]:
+    arrays: Mapping[str, np.ndarray], specs: Sequence[TensorSpec], path: Path
+) -> Mapping[str, np.ndarray]:
     """One array per input; a lone array serves a lone input under any name."""
     if len(specs) == 1 and len(arrays) == 1:
         return {specs[0].name: next(iter(arrays.values()))}

@@ -36,7 +36,7 @@ class Point:
     Attributes:
         model: the model.
         plan: what was replaced.
-        ratio: latency (or multiply-accumulates) over the original's.
+        ratio: latency over the original's, or the ratio of what the target counts.
         verdict: of the gate.
     """
 
@@ -93,8 +93,7 @@ class _Search:
     def __init__(self, ground: Ground, scored: Sequence[Scored], gate: Gate) -> None:
         self.ground, self.scored, self.gate = ground, scored, gate
         self.items = [Item(frozenset(s.candidate.site.cut.ops), s.saving, s.score) for s in scored]
-        sites = dict.fromkeys(s.candidate.site for s in scored)
-        self.originals = [ground.activations(sites, fit) for fit, _ in gate.folds]
+        self.originals = [ground.activations(fit) for fit, _ in gate.folds]
         self.tried: dict[tuple[int, ...], Point | None] = {}
         self.is_cut_short = False
         self._longest = 0.0
@@ -139,10 +138,10 @@ def plan_key(plan: Sequence[Scored]) -> str:
 
 
 def measured_ratio(ground: Ground, model: onnx.ModelProto, key: str) -> float:
-    """Latency of a model over the original's, from the table if it is there; or the MACs' ratio."""
+    """Latency of a model over the original's, from the table if it is there; or the counted one."""
     options = ground.options
-    if options.target == "macs":
-        return ground.job.macs_ratio(model)
+    if ground.job.counted is not None:
+        return ground.job.counted_ratio(model)
 
     def measure() -> float:
         paired = latency.compare(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import onnx
 
 from autogo_onnx import signature
-from autogo_onnx.activations import Activations, bytes_per_sample
+from autogo_onnx.activation_store import free_bytes, stored_bytes
+from autogo_onnx.activations import BATCH, PASS_BYTES, Activations, bytes_per_sample
 from autogo_onnx.assemble import Settings
 from autogo_onnx.calibration import split
 from autogo_onnx.cost import macs
@@ -26,8 +28,13 @@ from autogo_onnx.step import Step
 from autogo_onnx.submodel import Parts
 
 HELD_OUT = 0.5
-MEMORY_BYTES = 700_000_000
 FEWEST_TO_FIT = 4
+DISK_PER_MEMORY = 4
+"""The disk may hold so many times as much of activations as memory."""
+CACHE_SHARE = 0.15
+"""Of the memory, for what was read last; the rest is for what is worked on."""
+AT_A_TIME = 3
+"""Sets of activations at a time: the original's on both halves of the samples, and a plan's."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Ground:
     @property
     def settings(self) -> Settings:
         """How fits see the samples."""
-        return Settings(seed=self.options.seed, threads=self.options.threads)
+        return Settings(seed=self.options.seed)
 
     @property
     def feed(self) -> Mapping[str, np.ndarray[Any, Any]]:
@@ -81,14 +88,32 @@ class Ground:
         specs = signature.inputs(self.job.original)
         return all(isinstance(d, int) for spec in specs for d in (spec.dims or ("?", "?"))[1:])
 
-    def activations(self, sites: Iterable[Site], samples: Samples) -> Activations:
-        """Activations of the model on as many of the samples as the memory allows."""
-        names = {name for site in sites for name in (*site.inputs, *site.outputs)}
-        size = bytes_per_sample(self._shapes(), names)
-        most = max(FEWEST_TO_FIT, MEMORY_BYTES // max(1, size))
-        count = min(len(samples), most - most % samples.batch_size(1))
-        some = samples.take(range(count))
-        return Activations(Parts(self.model), some, threads=self.options.threads)
+    def activations(self, samples: Samples) -> Activations:
+        """The model's activations, none computed yet, on as many of the samples as are fitted on.
+
+        They are shuffled, so that the first of them, which candidates are scored on, are of all
+        classes even where files are sorted by class.
+        """
+        order = np.random.default_rng(self.options.seed).permutation(len(samples))
+        return Activations(
+            Parts(self.model),
+            samples.take(order[: self.most_to_fit]),
+            batch=min(BATCH, max(1, PASS_BYTES // self._bytes_per_sample)),
+            cache_bytes=int(CACHE_SHARE * self.options.memory_bytes / AT_A_TIME),
+            threads=self.options.threads,
+        )
+
+    @cached_property
+    def most_to_fit(self) -> int:
+        """Samples whose activations have room on the disk; as many may be fitted on at a time."""
+        room = min(DISK_PER_MEMORY * self.options.memory_bytes, free_bytes())
+        each = AT_A_TIME * sum(stored_bytes(shape) for shape in self._shapes.values())
+        most = max(FEWEST_TO_FIT, room // max(1, each))
+        return most - most % self.fit.batch_size(1)
+
+    @property
+    def _bytes_per_sample(self) -> int:
+        return max(1, bytes_per_sample(self._shapes, self._shapes))
 
     def step(self, site: Site, replacement: OpGraph) -> Step:
         """A replacement together with the weights that it may inherit."""
@@ -98,6 +123,7 @@ class Ground:
         """The weights of a site by operator index."""
         return {k: op_weights(self.reading.nodes[i]) for k, i in enumerate(site.cut.ops)}
 
+    @property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         graph = self.reading.opgraph
         return {name: graph.shape(t) for t, name in enumerate(self.reading.tensors)}

@@ -16,26 +16,63 @@ from autogo_onnx.segments import Reading, op_weights, site_of
 from autogo_onnx.step import Step
 
 REFIT_COLUMNS = 2_400
+ROWS_PER_COLUMN = 5
+"""Positions that a refit must see per weight of an output. With as many positions as weights it
+learns the samples by heart: refitting everything made a text classifier of few positions 2.5 times
+as wrong on other samples as refitting nothing."""
+
+ROWS_ENOUGH = 500
+"""Positions per weight of an output beyond which a refit gains nothing: a depthwise window of nine
+weights takes as long as a dense one, but for this."""
 
 
-def refits(reading: Reading, steps: Sequence[Step]) -> list[Step]:
-    """The untouched convolutions and fully connected layers behind the first replacement."""
+def refits(reading: Reading, steps: Sequence[Step], *, samples: int, rows: int) -> list[Step]:
+    """The untouched convolutions and fully connected layers behind the first replacement.
+
+    Those that are left out would see too few positions to be fitted, or have too many weights.
+
+    Args:
+        reading: of the exactly rewritten model.
+        steps: the replacements.
+        samples: that are fitted on.
+        rows: most positions that a fit sees.
+    """
     taken = {i for step in steps for i in step.site.cut.ops}
     downstream = _descendants(reading.opgraph, taken)
     found = (_refit(reading, i) for i in sorted(downstream - taken))
-    return [step for step in found if step is not None]
+    return [
+        step for step in found if step is not None and _columns(step) <= _most(step, samples, rows)
+    ]
+
+
+def rows_for(step: Step, rows: int) -> int:
+    """So many of at most `rows` positions does the fit of a step see: all of them if it is new."""
+    return min(rows, ROWS_ENOUGH * _columns(step)) if step.is_refit else rows
+
+
+def _columns(step: Step) -> int:
+    """Weights per output."""
+    return int(np.prod(step.site_weights[0][0].shape[1:]))
+
+
+def _most(step: Step, samples: int, rows: int) -> int:
+    """So many weights per output can be fitted."""
+    positions = int(np.prod(step.replacement.op_shapes[0][2:]))
+    return min(REFIT_COLUMNS, min(rows, samples * positions) // ROWS_PER_COLUMN)
 
 
 def _refit(reading: Reading, index: int) -> Step | None:
     op, weights = reading.opgraph.ops[index], op_weights(reading.nodes[index])
     site = site_of(reading, [index])
-    if len(op.inputs) != 1 or len(site.outputs) != 1 or len(weights) != 2:
+    if len(op.inputs) != 1 or len(site.outputs) != 1 or not site.graph.op_shapes[0]:
         return None
-    if weights[0].dtype != np.float32 or weights[1].ndim != 1 or not site.graph.op_shapes[0]:
+    if op.kind == "Conv" and len(weights) == 1:
+        weights = (weights[0], np.zeros(len(weights[0]), weights[0].dtype))
+    if len(weights) != 2 or weights[0].dtype != np.float32 or weights[1].ndim != 1:
         return None
-    if op.kind == "Conv" and op.get("group") == 1 and len(op.get("kernel_shape")) == 2:
-        step = Step(site, site.graph, {0: weights}, is_refit=True)
-    elif op.kind == "Gemm" and op.get("alpha", 1.0) == op.get("beta", 1.0) == 1.0:
+    if op.kind == "Conv" and len(op.get("kernel_shape")) == 2:
+        return Step(site, site.graph, {0: weights}, is_refit=True)
+    if op.kind == "Gemm" and op.get("alpha", 1.0) == op.get("beta", 1.0) == 1.0:
         if op.get("transA", 0):
             return None
         alone = replace(site.graph, ops=(Op.make("Gemm", (0,)),))
@@ -43,11 +80,8 @@ def _refit(reading: Reading, index: int) -> Step | None:
         if len(weight) != len(weights[1]):
             return None
         plain = replace(site, cut=replace(site.cut, graph=alone))
-        step = Step(plain, alone, {0: (weight, weights[1])}, is_refit=True)
-    else:
-        return None
-    columns = int(np.prod(step.site_weights[0][0].shape[1:]))
-    return step if columns <= REFIT_COLUMNS else None
+        return Step(plain, alone, {0: (weight, weights[1])}, is_refit=True)
+    return None
 
 
 def _descendants(graph: OpGraph, ops: set[int]) -> set[int]:

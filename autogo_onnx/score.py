@@ -17,7 +17,8 @@ from autogo_onnx.fitting.segment import Weights
 from autogo_onnx.materialize import to_onnx
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.segments import Site
-from autogo_onnx.submodel import run_batched
+from autogo_onnx.streams import Stream
+from autogo_onnx.submodel import Run
 
 Output = np.ndarray[Any, Any]
 
@@ -41,12 +42,12 @@ def _one(reference: Output, changed: Output) -> float:
 
 def replaced_maps(
     site: Site, replacement: OpGraph, weights: Weights, jury: Activations
-) -> dict[str, Output]:
+) -> dict[str, Stream]:
     """What the site's outputs become on the jury's samples when it alone is replaced."""
     model = to_onnx(replacement, weights)
     names = [i.name for i in model.graph.input]
-    feeds = {n: jury.get(t) for n, t in zip(names, site.inputs, strict=True)}
-    results = run_batched(model, feeds, batch=jury.batch)
+    feeds = {n: jury.stream(t) for n, t in zip(names, site.inputs, strict=True)}
+    results = Run(model, feeds, batch=jury.batch).streams()
     made = [results[o.name] for o in model.graph.output]
     return dict(zip(site.outputs, made, strict=True))
 

@@ -51,19 +51,19 @@ def _appended(pieces: Iterable[bytes | memoryview]) -> Place:
         return Place(Path(file.name), offset, file.tell() - offset)
     except OSError as error:
         why = error.strerror or error
-        raise InputError(f"no room on disk for large weights ({_folder()}): {why}") from None
+        raise InputError(f"no room on disk for large weights ({folder()}): {why}") from None
 
 
 @cache
 def _scratch() -> IO[bytes]:
     """The one file for values that have no file yet, in the system's folder for large ones."""
-    folder = tempfile.mkdtemp(prefix="autogo-onnx-", dir=_folder())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder, "weights").open("xb")
+    made = tempfile.mkdtemp(prefix="autogo-onnx-", dir=folder())
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made, "weights").open("xb")
 
 
-def _folder() -> str:
-    """Where there is room; the usual folder is often in memory, which the file is to spare."""
+def folder() -> str:
+    """Where there is room; the usual folder is often in memory, which files are to spare."""
     usual = tempfile.gettempdir()
     is_roomy = usual == "/tmp" and os.access(_ON_DISK, os.W_OK | os.X_OK)
     return _ON_DISK if is_roomy else usual

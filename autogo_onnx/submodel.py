@@ -6,7 +6,8 @@ nodes between them makes the whole fit cost a few passes instead of one pass per
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import onnx
 from onnx import helper
 
 from autogo_onnx.runtime import open_session, run
+from autogo_onnx.streams import Stream
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -113,39 +115,114 @@ def _reads(node: onnx.NodeProto) -> list[str]:
     return names
 
 
+class Run:
+    """A model run over streams, some samples at a time; the results are streams as well.
+
+    What was computed last is remembered, because several results are read at the same samples.
+
+    Attributes:
+        names: of the results.
+        count: number of samples.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        feeds: Mapping[str, Stream],
+        *,
+        batch: int,
+        whole: bool = False,
+        threads: int = 1,
+    ) -> None:
+        """Set up a run.
+
+        Args:
+            model: to run once per batch.
+            feeds: at least what the model reads.
+            batch: samples at a time.
+            whole: the model takes no smaller batch, so the last one repeats its last sample.
+            threads: of ONNX Runtime.
+
+        Raises:
+            InputError: ONNX Runtime refuses the model.
+        """
+        self._session = open_session(model, threads=threads)
+        self._feeds = {i.name: feeds[i.name] for i in self._session.get_inputs()}
+        self._batch, self._whole = batch, whole
+        self._last: tuple[tuple[int, int], Arrays] | None = None
+        self.names = [o.name for o in self._session.get_outputs()]
+        self.count = next(iter(self._feeds.values())).shape[0]
+
+    def batches(self, start: int, stop: int) -> Iterator[tuple[int, Arrays]]:
+        """The results on samples from `start` to `stop`: of each batch how many it has, and all.
+
+        Raises:
+            InputError: ONNX Runtime fails on them.
+        """
+        for first in range(start, stop, self._batch):
+            size = min(self._batch, stop - first)
+            feed = {name: a[first : first + size] for name, a in self._feeds.items()}
+            if self._whole and size < self._batch:
+                rows = np.minimum(np.arange(self._batch), size - 1)
+                feed = {name: array[rows] for name, array in feed.items()}
+            results = run(self._session, None, feed)
+            yield (
+                size,
+                {
+                    name: a[:size] if self._whole and a.ndim else a
+                    for name, a in zip(self.names, results, strict=True)
+                },
+            )
+
+    def block(self, samples: slice) -> Arrays:
+        """The results on some samples, joined."""
+        key = samples.start, min(samples.stop, self.count)
+        if self._last is None or self._last[0] != key:
+            found = [results for _, results in self.batches(*key)]
+            joined = {name: _joined([part[name] for part in found]) for name in self.names}
+            self._last = key, joined
+        return self._last[1]
+
+    def whole(self) -> Arrays:
+        """The results on all samples."""
+        return self.block(slice(0, self.count))
+
+    def streams(self) -> dict[str, Stream]:
+        """The results, computed when they are read. One sample is run to learn their shapes."""
+        _, one = next(self.batches(0, 1))
+        return {
+            name: _Result(self, name, (self.count, *array.shape[1:]), array.dtype)
+            for name, array in one.items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """One result of a run as a stream."""
+
+    of: Run
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, samples: slice, /) -> np.ndarray[Any, Any]:
+        return self.of.block(samples)[self.name]
+
+
 def run_batched(
     model: onnx.ModelProto,
-    feeds: Mapping[str, np.ndarray[Any, Any]],
+    feeds: Mapping[str, Stream],
     *,
     batch: int,
     whole: bool = False,
     threads: int = 1,
 ) -> Arrays:
-    """Run a model over the leading axis of `feeds`, results joined.
-
-    Args:
-        model: to run once per batch.
-        feeds: at least what the model reads.
-        batch: samples at a time.
-        whole: the model takes no smaller batch, so the last one repeats its last sample.
-        threads: of ONNX Runtime.
+    """Run a model over the leading axis of `feeds`, results joined; see `Run` for the arguments.
 
     Raises:
         InputError: ONNX Runtime refuses the model or fails on it.
     """
-    session = open_session(model, threads=threads)
-    wanted = {i.name: feeds[i.name] for i in session.get_inputs()}
-    count = len(next(iter(wanted.values())))
-    found = []
-    for start in range(0, count, batch):
-        stop = min(start + batch, count)
-        rows: slice | np.ndarray[Any, Any] = slice(start, stop)
-        if whole:
-            rows = np.minimum(np.arange(start, start + batch), count - 1)
-        results = run(session, None, {name: array[rows] for name, array in wanted.items()})
-        found.append([a[: stop - start] if whole and a.ndim else a for a in results])
-    names = [o.name for o in session.get_outputs()]
-    return {name: _joined([part[k] for part in found]) for k, name in enumerate(names)}
+    return Run(model, feeds, batch=batch, whole=whole, threads=threads).whole()
 
 
 def _joined(parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 
-from autogo_onnx.fitting.moments import Maps, Moments, Window, grouped_moments
+from autogo_onnx.fitting.moments import Moments, Window, grouped_moments
 from autogo_onnx.opgraph import Op
+from autogo_onnx.streams import Array, Stream, blocks, channel_variances
 
 _T = TypeVar("_T")
 _LARGEST_VALUE = 1e15
+# Of moments that were taken from larger ones: those of all crops of a 9x9 kernel fill gigabytes.
+_PARTS_KEPT = 2
 
 
 class Boundary:
@@ -21,25 +25,24 @@ class Boundary:
     Remembers what was computed of them, because the candidates of one site ask for the same.
     """
 
-    def __init__(self, inputs: tuple[Maps, ...], target: Maps, *, rows: int, seed: int) -> None:
+    def __init__(self, inputs: tuple[Stream, ...], target: Stream, *, rows: int, seed: int) -> None:
         self.inputs = inputs
         self.target = target
         self.rows = rows
         self.seed = seed
         self._moments: dict[tuple[Window, int], tuple[Moments, ...]] = {}
+        self._parts: OrderedDict[tuple[Window, int], tuple[Moments, ...]] = OrderedDict()
         self._remembered: dict[Hashable, Any] = {}
 
     @cached_property
     def is_usable(self) -> bool:
         """Whether squares of all values are finite."""
-        arrays = (*self.inputs, self.target)
-        return all(bool((np.abs(a) < _LARGEST_VALUE).all()) for a in arrays)
+        return all(_is_usable(s[some]) for s in (*self.inputs, self.target) for some in blocks([s]))
 
     @cached_property
     def energy(self) -> float:
         """Summed variance of the target's channels over all positions."""
-        axes = tuple(axis for axis in range(self.target.ndim) if axis != 1)
-        return float(np.var(self.target, axis=axes, dtype=np.float64).sum())
+        return float(channel_variances(self.target).sum())
 
     def moments(self, window: Window) -> Moments:
         """Moments of the first input under a window."""
@@ -50,11 +53,19 @@ class Boundary:
 
         Whatever lies within a window that was asked for before is taken from it.
         """
-        if (window, group) not in self._moments:
-            self._moments[window, group] = self._taken(window, group) or grouped_moments(
-                [(self.inputs[0], window)], self.target, group, rows=self.rows, seed=self.seed
-            )
-        return self._moments[window, group]
+        key = window, group
+        found = self._moments.get(key) or self._parts.get(key)
+        if found is None:
+            found = self._taken(window, group)
+            if found is None:
+                found = self._moments[key] = grouped_moments(
+                    [(self.inputs[0], window)], self.target, group, rows=self.rows, seed=self.seed
+                )
+            else:
+                self._parts[key] = found
+                if len(self._parts) > _PARTS_KEPT:
+                    self._parts.popitem(last=False)
+        return found
 
     def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """What `make` returned when it was first called for this key."""
@@ -79,6 +90,11 @@ class Boundary:
                 for g, piece in enumerate(pieces)
             )
         return None
+
+
+def _is_usable(array: Array) -> bool:
+    largest = max(array.max(initial=0.0), -array.min(initial=0.0))
+    return bool(largest < _LARGEST_VALUE)  # NaN is not.
 
 
 def window_of(op: Op) -> Window:

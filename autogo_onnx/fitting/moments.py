@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from autogo_onnx.fitting.ridge import Array, solve
+from autogo_onnx.streams import Stream, blocks
 
 Maps = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -137,18 +138,26 @@ def patches(maps: Maps, window: Window) -> Maps:
 
 
 def choose_positions(samples: int, height: int, width: int, rows: int, seed: int) -> Indices:
-    """Flat (sample, y, x) positions: all, or equally many per sample and at most about `rows`."""
+    """Flat (sample, y, x) positions: all, or equally many per sample and at most about `rows`.
+
+    Each sample's pixels, taken as a ring that begins anywhere, are cut into stretches of which each
+    gives one: so all parts of a picture are seen, and none more often than others. They ascend.
+    """
     per_sample = height * width
     if samples * per_sample <= rows:
         return np.arange(samples * per_sample)
     share = max(1, rows // samples)
+    edges = np.arange(share + 1) * per_sample // share
     generator = np.random.default_rng(seed)
-    picks = [np.sort(generator.choice(per_sample, share, replace=False)) for _ in range(samples)]
-    return np.concatenate([i * per_sample + pick for i, pick in enumerate(picks)])
+    turns = generator.integers(per_sample, size=(samples, 1))
+    chance = generator.random((samples, share))
+    picks = edges[:-1] + np.floor(chance * np.diff(edges)).astype(np.intp) + turns
+    picks = np.sort(picks % per_sample, axis=1)
+    return np.asarray(np.arange(samples)[:, None] * per_sample + picks).reshape(-1)
 
 
 def moments(
-    parts: Sequence[tuple[Maps, Window]], target: Maps, *, rows: int = ROWS, seed: int = 0
+    parts: Sequence[tuple[Stream, Window]], target: Stream, *, rows: int = ROWS, seed: int = 0
 ) -> Moments:
     """Moments of the joined patches of `parts` with the target maps float[N,O,OH,OW].
 
@@ -158,8 +167,8 @@ def moments(
 
 
 def grouped_moments(
-    parts: Sequence[tuple[Maps, Window]],
-    target: Maps,
+    parts: Sequence[tuple[Stream, Window]],
+    target: Stream,
     group: int,
     *,
     rows: int = ROWS,
@@ -167,19 +176,27 @@ def grouped_moments(
 ) -> tuple[Moments, ...]:
     """`moments` of each channel group of the parts with its share of the target's channels."""
     samples, outputs, height, width = target.shape
+    area = height * width
     positions = choose_positions(samples, height, width, rows, seed)
-    views = [patches(maps, window) for maps, window in parts]
-    order = _channels_first(
-        [(v.shape[5] // group, w.points) for v, (_, w) in zip(views, parts, strict=True)]
-    )
+    order = _channels_first([(s.shape[1] // group, window.points) for s, window in parts])
     sums = _Sums(group, outputs // group, len(order))
-    chunk = max(1, _CHUNK_ELEMENTS // (len(order) * group))
+    for some in blocks([target, *(stream for stream, _ in parts)]):
+        first, last = np.searchsorted(positions, (some.start * area, some.stop * area))
+        views = [patches(stream[some], window) for stream, window in parts]
+        _add_rows(sums, views, target[some], positions[first:last] - some.start * area)
+    return sums.moments(order)
+
+
+def _add_rows(sums: _Sums, views: Sequence[Maps], target: Maps, positions: Indices) -> None:
+    """Add the patches and targets at flat positions, as many at a time as memory is cheap for."""
+    _, _, height, width = target.shape
+    group, _, columns = sums.patch_origin.shape
+    chunk = max(1, _CHUNK_ELEMENTS // (columns * group))
     for start in range(0, len(positions), chunk):
         sample, place = np.divmod(positions[start : start + chunk], height * width)
         y, x = np.divmod(place, width)
         found = [_by_group(view[sample, y, x], group) for view in views]
         sums.add(np.concatenate(found, axis=2), _by_group(target[sample, :, y, x], group))
-    return sums.moments(order)
 
 
 def _by_group(rows: Maps, group: int) -> Maps:

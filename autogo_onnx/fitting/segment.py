@@ -7,6 +7,7 @@ before them is solved jointly where the whole is linear, and inherits weights wh
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,13 @@ from autogo_onnx.fitting.inherit import (
     is_narrower,
     narrowed_weights,
 )
-from autogo_onnx.fitting.moments import Maps, Moments, Window, moments
+from autogo_onnx.fitting.moments import Moments, Window, moments
 from autogo_onnx.fitting.pair import pair_of, solve_pair
 from autogo_onnx.fitting.ridge import Array
 from autogo_onnx.materialize import to_onnx
 from autogo_onnx.opgraph import Op, OpGraph
-from autogo_onnx.submodel import run_batched
+from autogo_onnx.streams import BLOCK_ELEMENTS, Difference, Stream, whole
+from autogo_onnx.submodel import Run
 
 __all__ = ["Boundary", "Fitted", "Refused", "Weights", "fit", "tail_convolutions"]
 
@@ -134,7 +136,7 @@ def _fit_single(
 
 def _fit_classifier(site_weights: SiteWeights, boundary: Boundary) -> Fitted:
     """A fully connected layer, float[N,F] -> float[N,O]: a 1x1 convolution of single points."""
-    points, target = boundary.inputs[0][:, :, None, None], boundary.target[:, :, None, None]
+    points, target = (whole(s)[:, :, None, None] for s in (boundary.inputs[0], boundary.target))
     m = moments([(points, Window((1, 1)))], target, rows=boundary.rows, seed=boundary.seed)
     weights = linear.dense(m, site_weights[0][0].astype(np.float64))
     values = (weights.astype(np.float32), m.bias(weights).astype(np.float32))
@@ -211,13 +213,13 @@ def _fit_tail(
 
 def _tail_operands(
     candidate: OpGraph, tail: tuple[int, ...], weights: Weights, boundary: Boundary
-) -> tuple[list[Maps], Maps]:
+) -> tuple[list[Stream], Stream]:
     """What the tail convolutions read, and what they should add up to."""
     operands = tuple(candidate.ops[i].inputs[0] for i in tail)
     if candidate.producer(candidate.outputs[0]) in tail:
         return _tensors(candidate, operands, weights, boundary), boundary.target
     *maps, rest = _tensors(candidate, (*operands, candidate.outputs[0]), weights, boundary)
-    return maps, boundary.target - rest
+    return maps, Difference(boundary.target, rest)
 
 
 def _share(error: float, energy: float) -> float:
@@ -243,9 +245,11 @@ def tail_convolutions(graph: OpGraph) -> tuple[int, ...]:
 
 def _tensors(
     graph: OpGraph, tensors: tuple[int, ...], weights: Weights, boundary: Boundary
-) -> list[Maps]:
+) -> list[Stream]:
     """Some tensors of a segment on the boundary's inputs."""
     model = to_onnx(replace(graph, outputs=tensors), weights)
     feeds = {i.name: a for i, a in zip(model.graph.input, boundary.inputs, strict=True)}
-    results = run_batched(model, feeds, batch=_BATCH)
+    largest = max(prod(shape[1:]) for shape in (*graph.input_shapes, *graph.op_shapes))
+    batch = max(1, min(_BATCH, BLOCK_ELEMENTS // largest))
+    results = Run(model, feeds, batch=batch).streams()
     return [results[o.name] for o in model.graph.output]

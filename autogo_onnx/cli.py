@@ -19,10 +19,11 @@ from autogo_onnx.commands.optimize import optimize
 from autogo_onnx.commands.predictor import predictor
 from autogo_onnx.commands.rules import rules
 from autogo_onnx.commands.segments import segments
+from autogo_onnx.commands.train import train
 from autogo_onnx.commands.values import Invocation, debug_option
 from autogo_onnx.errors import AutogoError, InputError
 
-COMMANDS = (optimize, inspect, compare, segments, rules, database, predictor, demo)
+COMMANDS = (optimize, inspect, compare, segments, rules, database, predictor, train, demo)
 _BROKEN_PROMISE = 3
 _INTERRUPTED = 130
 

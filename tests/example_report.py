@@ -12,6 +12,8 @@ from autogo_onnx.report import (
     Metric,
     ModelInfo,
     ParetoPoint,
+    PrecisionFigures,
+    QuantizeCheck,
     Replacement,
     Report,
     Rewrite,
@@ -49,6 +51,27 @@ def unchanged_report() -> Report:
     )
 
 
+def quantize_check() -> QuantizeCheck:
+    """Both models could be quantized, one of them but for a layer."""
+    close = Fidelity("expected_drop", 128, 0.001, 0.002, 0.99, 0.001, None, None)
+    far = replace(close, drop=0.006, drop_bound=0.011)
+    return QuantizeCheck(
+        samples=128,
+        models=(
+            PrecisionFigures("original", "float", 0.5, 1.0, 0.0),
+            PrecisionFigures("optimized", "float", 0.375, 0.75, 0.02, close),
+            PrecisionFigures("original", "int8", 0.3, 0.6, 0.02, close),
+            PrecisionFigures("optimized", "int8", 0.255, 0.51, 0.02, far),
+        ),
+        latency_ratio=0.85,
+        latency_noise=0.04,
+        keeps_gain=True,
+        problems=(
+            "1 of 22 convolutions and matrix products of the optimized model stay in float32",
+        ),
+    )
+
+
 def full_report() -> Report:
     """What a run tells that did everything."""
     model = relu_model()
@@ -68,7 +91,7 @@ def full_report() -> Report:
             Rewrite("fuse_slice_pad_conv", 2, 4, 65536, 0.94, 0.01),
         ),
         plan=(
-            Replacement(("conv1", "relu1"), "separable", -786_432, -0.01, 0.02, 0.001),
+            Replacement(("conv1", "relu1"), "separable", -786_432, -0.01, 0.02, 0.001, -2048),
             Replacement(("conv2",), "low_rank_16", -9_999, None, 0.5, 0.0),
         ),
         pareto=(
@@ -84,5 +107,6 @@ def full_report() -> Report:
         versions={"onnx": "1.23.2"},
         warnings=("few samples",),
         notes=("more samples give better fits",),
+        quantized=quantize_check(),
         latency_table=LatencyTable("1.31.1", 1, {"key": 0.5}),
     )

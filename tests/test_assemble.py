@@ -96,7 +96,7 @@ def test_what_comes_before_the_first_replacement_is_left_alone() -> None:
     reading = reading_of(model, x=(1, *SHAPE))
     last = [s for s in steps_of(reading, kind="separable") if s.site.names == ("node9",)]
     assert len(last) == 1
-    made = realized(model, reading, last, pictures(0, 30, *SHAPE))
+    made = realized(model, reading, last, pictures(0, 60, *SHAPE))
     before, after = ({t.name: t for t in m.graph.initializer} for m in (model, made.model))
     kept = [name for name in before if name in after]
     assert len(kept) == 2 * 4  # four convolutions before, weight and bias each
@@ -129,7 +129,7 @@ def test_errors_are_those_of_the_last_fits_on_the_modified_prefix() -> None:
     steps = steps_of(reading, kind="low_rank")
     x = pictures(0, 60, *SHAPE)
     made = realized(model, reading, steps, x)
-    assert len(made.errors) == len(steps) + len(refits(reading, steps))
+    assert len(made.errors) == len(steps) + len(refits(reading, steps, samples=60, rows=40_000))
     assert all(0.0 <= e < 1.0 for e in made.errors)
 
 
@@ -182,7 +182,39 @@ def test_only_what_is_downstream_is_refitted() -> None:
     model = net.model(behind, beside)
     reading = reading_of(model, x=(1, *SHAPE))
     steps = [s for s in steps_of(reading) if s.site.names == ("node0",)]
-    assert [s.site.names for s in refits(reading, steps)] == [("node3",)]
+    found = refits(reading, steps, samples=60, rows=40_000)
+    assert [s.site.names for s in found] == [("node3",)]
+
+
+@pytest.mark.parametrize(("samples", "rows"), [(1, 40_000), (60, 150)])
+def test_what_sees_too_few_positions_is_not_refitted(samples: int, rows: int) -> None:
+    net = Net(1, 3, 12, 12)
+    model = net.model(net.conv(net.relu(net.conv("x", 3, 4)), 4, 4))
+    reading = reading_of(model, x=(1, *SHAPE))
+    steps = [s for s in steps_of(reading) if s.site.names == ("node0",)]
+    found = refits(reading, steps, samples=samples, rows=rows)
+    assert not found, "36 weights per output, 144 or 150 positions"
+
+
+def test_depthwise_convolutions_and_those_without_bias_are_refitted_too() -> None:
+    net = Net("N", *SHAPE)
+    first = net.relu(net.conv("x", 3, 8))
+    depthwise = net.conv(first, 8, 8, group=8)
+    plain = net.conv(net.relu(depthwise), 8, 4, kernel=1, bias=False)
+    model = net.model(plain)
+    reading = reading_of(model, x=(1, *SHAPE))
+    steps = [s for s in steps_of(reading, kind="smaller_kernel") if s.site.names == ("node0",)]
+    assert len(refits(reading, steps, samples=60, rows=40_000)) == 2
+    x = pictures(1, 60, *SHAPE)
+
+    def loss(made: onnx.ModelProto) -> float:
+        return error(run(model, {"x": x})[0], run(made, {"x": x})[0])
+
+    refitted = realized(model, reading, steps, pictures(0, 60, *SHAPE)).model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "refits", lambda *_, **__: [])
+        alone = realized(model, reading, steps, pictures(0, 60, *SHAPE)).model
+    assert loss(refitted) < 0.9 * loss(alone)
 
 
 @pytest.mark.parametrize("transposed", [0, 1])

@@ -48,7 +48,7 @@ def test_undominated_keeps_the_trade_off_only() -> None:
 
 def test_promising_drops_only_what_is_clearly_beaten() -> None:
     def fit(saving: float, nmse: float) -> Any:
-        return SimpleNamespace(saving=saving, fitted=SimpleNamespace(nmse=nmse))
+        return SimpleNamespace(saving=saving, nmse=nmse)
 
     good, near, bad = fit(0.2, 0.1), fit(0.2, 0.1 / CLEARLY - 1e-6), fit(0.1, 0.2)
     assert promising([good, near, bad]) == [good, near]

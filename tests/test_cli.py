@@ -117,7 +117,8 @@ def test_every_choice_reaches_the_options(
         "optimize {model} -o {out} --calibration images --mean 0.5,0.4,0.3 --std 0.2 --scale 1 "
         "--layout nhwc --labels labels.npy --evaluate metric.py:f --max-drop 0.02 --min-psnr 40 "
         "--target macs --threads 2 --budget 1h30m --seed 7 --level unverified "
-        "--latency-table {table} --segment-db s.db --predictor p.onnx --quiet"
+        "--memory 1.5G --latency-table {table} --segment-db s.db --predictor p.onnx "
+        "--quantize-check --quiet"
     ).format(model=model, out=tmp_path / "out.onnx", table=table)
     assert run(*arguments.split())[0] == 0
     assert seen == [
@@ -134,11 +135,13 @@ def test_every_choice_reaches_the_options(
             target="macs",
             threads=2,
             budget_s=5400.0,
+            memory_bytes=1_500_000_000,
             seed=7,
             level="unverified",
             latency_table=table,
             segment_db=Path("s.db"),
             predictor=Path("p.onnx"),
+            quantize_check=True,
         )
     ]
 
@@ -275,6 +278,8 @@ def test_debug_shows_the_traceback(
         (("optimize", "in.onnx", "-o", "o.onnx", "--report", "r.pdf"), "unknown report format"),
         (("optimize", "in.onnx", "-o", "o.onnx", "--pareto", "in.onnx/x"), "cannot be made"),
         (("optimize", "in.onnx", "-o", "o.onnx", "--budget", "soon"), "write 90s, 10m or 1h30m"),
+        (("optimize", "in.onnx", "-o", "o.onnx", "--memory", "much"), "write 2G or 500M"),
+        (("optimize", "in.onnx", "-o", "o.onnx", "--memory", "0"), "'0' is 0 bytes: too few"),
         (("optimize", "in.onnx", "-o", "o.onnx", "--mean", "a,b"), "no list of numbers"),
         (("optimize", "in.onnx", "-o", "o.onnx", "--target", "gpu"), "'cpu', 'macs'"),
         (("optimise",), "No such command 'optimise'"),
@@ -317,7 +322,7 @@ def test_demo_runs_the_main_job_and_tests_it(
 def test_help_of_every_command(run: Run) -> None:
     names = [command.name for command in cli.COMMANDS]
     assert names == [
-        "optimize", "inspect", "compare", "segments", "rules", "db", "predictor", "demo",
+        "optimize", "inspect", "compare", "segments", "rules", "db", "predictor", "train", "demo",
     ]  # fmt: skip
     for name in names:
         code, out, _ = run(name, "--help")

@@ -13,6 +13,8 @@ from autogo_onnx.submodel import Parts, run_batched
 MODEL = residual_net(blocks=2)
 X = pictures(0, 7, 3, 12, 12)
 NAMES = [node.output[0] for node in MODEL.graph.node]
+ROUNDED = 1e-3
+"""Activations are kept as float16."""
 
 
 def test_any_tensor_from_any_other() -> None:
@@ -117,10 +119,10 @@ def test_activations_grow_and_are_computed_once(monkeypatch: pytest.MonkeyPatch)
     assert set(known.known) == {"x", NAMES[2], NAMES[4]}
     expected = run(MODEL, {"x": X})[0]
     found = known.get(MODEL.graph.output[0].name)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=ROUNDED, atol=ROUNDED)
     monkeypatch.setattr(known.parts, "between", None)
     known.require([NAMES[4], "x"])
-    assert known.get(NAMES[2]) is known.known[NAMES[2]]
+    assert known.stream(NAMES[2]) is known.known[NAMES[2]]
 
 
 def test_outputs_with_a_changed_tensor() -> None:
@@ -128,13 +130,59 @@ def test_outputs_with_a_changed_tensor() -> None:
     known.require(NAMES)
     output = MODEL.graph.output[0].name
     same = known.outputs_with({NAMES[4]: known.get(NAMES[4])})
-    np.testing.assert_allclose(same[0], known.get(output), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(same[0], known.get(output), rtol=ROUNDED, atol=ROUNDED)
     changed = known.outputs_with({NAMES[4]: np.zeros_like(known.get(NAMES[4]))})
     part = Parts(MODEL).between({NAMES[4]: X.dtype, NAMES[1]: X.dtype}, [output])
     feeds = {NAMES[4]: np.zeros_like(known.get(NAMES[4])), NAMES[1]: known.get(NAMES[1])}
     np.testing.assert_allclose(changed[0], run(part, feeds)[0], rtol=1e-4, atol=1e-5)
     final = known.outputs_with({output: np.ones((7, 5), np.float32)})
     np.testing.assert_array_equal(final[0], np.ones((7, 5)))
+
+
+def test_fewer_samples_share_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = activations()
+    known.require([NAMES[2]])
+    some = known.first(3)
+    assert (some.count, known.count) == (3, 7)
+    output = MODEL.graph.output[0].name
+    np.testing.assert_array_equal(some.get("x"), X[:3])
+    np.testing.assert_array_equal(some.get(NAMES[2]), known.get(NAMES[2])[:3])
+    np.testing.assert_allclose(some.outputs_with({})[0], known.get(output)[:3], rtol=ROUNDED)
+    some.require([NAMES[5]])
+    assert NAMES[5] not in known.known
+    monkeypatch.setattr(known.parts, "between", None)
+    some.require([NAMES[2]])
+
+
+def test_another_model_on_the_same_samples_knows_nothing_yet() -> None:
+    known = activations()
+    known.require([NAMES[2]])
+    other = known.of(Parts(residual_net(blocks=1, seed=3)))
+    assert set(other.known) == {"x"}
+    assert other.batch == known.batch
+
+
+def test_several_inputs_of_several_types_are_fed_together() -> None:
+    net = Net("N", 3, 4, 4)
+    net.inputs.append(helper.make_tensor_value_info("rows", TensorProto.INT64, ["N", 2]))
+    net.inputs.append(helper.make_tensor_value_info("shift", TensorProto.FLOAT, ["N", 3, 1, 1]))
+    shifted = net.op("Add", net.conv("x", 3, 3), "shift")
+    flat = net.op("Reshape", shifted, net.constant(np.array([0, 48], np.int64)))
+    picked = net.op("GatherElements", flat, "rows", axis=1)
+    rng = np.random.default_rng(0)
+    feeds = {
+        "x": pictures(0, 7, 3, 4, 4),
+        "rows": rng.integers(0, 48, (7, 2)),
+        "shift": rng.standard_normal((7, 3, 1, 1), np.float32),
+    }
+    model = net.model(picked)
+    known = Activations(Parts(model), Samples(feeds), batch=2)
+    known.require([shifted])
+    expected = run(model, feeds)[0]
+    np.testing.assert_allclose(known.get(picked), expected, rtol=2 * ROUNDED, atol=ROUNDED)
+    assert known.get("rows").dtype == np.int64
+    zeros = known.outputs_with({shifted: np.zeros((7, 3, 4, 4), np.float32)})
+    np.testing.assert_array_equal(zeros[0], np.zeros((7, 2)))
 
 
 def test_a_tensor_that_mixes_samples_is_named() -> None:

@@ -64,16 +64,15 @@ def train(sources: Sources, out: Path, seed: int = 0, recipe: Recipe = accuracy.
     if predicted:
         raise InputError(f"accuracies of {predicted[0]} are predicted ones, never trained on")
     labels = read(sources.tables, sources.families)
-    heads = [accuracy.head(labels, seed, recipe, sources.cache)]
-    if sources.trials is not None:
-        heads.append(fit_error.head(sources.trials, seed))
     metadata: dict[str, Any] = {
         "tables_sha256": {one.family: one.sha256 for one in labels},
         "seed": str(seed),
         "command": sources.command(seed),
         "versions": f"scikit-learn {version('scikit-learn')}, numpy {version('numpy')}",
     }
+    # What can be missing is read before trees are grown for minutes.
     if sources.with_devices:
         known, hashes = latency.devices(sources.tables, seed)
         metadata |= {devices.KEY: devices.to_json(known), "latency_tables_sha256": hashes}
-    write(out, heads, metadata)
+    errors = [] if sources.trials is None else [fit_error.head(sources.trials, seed)]
+    write(out, [accuracy.head(labels, seed, recipe, sources.cache), *errors], metadata)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def read(path: Path) -> tuple[Trials, ...]:
         with gzip.open(path) as file:
             text = file.read(_LARGEST_BYTES).decode()
         return _models([json.loads(line) for line in text.splitlines()])
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot read the trials {path}: {error}") from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(f"{path} is not a file of trials: {error}") from error

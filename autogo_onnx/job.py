@@ -82,9 +82,7 @@ class Job:
     def counted_cost(self, model: onnx.ModelProto) -> float:
         """What a model costs on the target, which is counted."""
         assert self.counted is not None, "the target is measured"
-        if self.counted.of_size is not None:
-            return self.counted.of_size(self.size(model))
-        return self.counted.of_model(model, self.input_shapes)
+        return self.counted.of_model(model, self.input_shapes, self.size(model))
 
     def counted_ratio(self, model: onnx.ModelProto) -> float:
         """Counted cost of a model over the original's; 1 where the original has none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from autogo_onnx import latency
 from autogo_onnx.latency_table import LatencyTable
 from autogo_onnx.opgraph import Shape
 from autogo_onnx.options import Options
-from autogo_onnx.report import Size
 from autogo_onnx.rewriters import Verdict
 from autogo_onnx.sizes import digest, size
 from autogo_onnx.targets import Counted
@@ -50,7 +49,10 @@ class Payoff:
         sizes = [size(model, self.input_shapes) for model in (before, after)]
         delta = sizes[1].macs - sizes[0].macs
         if self.counted is not None:
-            costs = self._counted(self.counted, (before, after), sizes)
+            costs = [
+                self.counted.of_model(model, self.input_shapes, known)
+                for model, known in zip((before, after), sizes, strict=True)
+            ]
             keep = (costs[1], delta) <= (costs[0], 0)
             by_params = self.options.target == "params"
             params_delta = sizes[1].params - sizes[0].params if by_params else None
@@ -60,13 +62,6 @@ class Payoff:
         ratio, noise = self._measured(rule, before, after, self.feed)
         most = 1 - noise if delta > 0 else 1 + min(noise, _CLEAR_NOISE)
         return Verdict(ratio <= most, delta, ratio, noise)
-
-    def _counted(
-        self, target: Counted, models: Sequence[onnx.ModelProto], sizes: Sequence[Size]
-    ) -> list[float]:
-        if target.of_size is not None:
-            return [target.of_size(one) for one in sizes]
-        return [target.of_model(model, self.input_shapes) for model in models]
 
     def _measured(
         self,

@@ -46,16 +46,20 @@ class Counted:
         return self.overhead + self.cost(graph)
 
     def of_model(
-        self, model: onnx.ModelProto, input_shapes: Mapping[str, Shape] | None = None
+        self,
+        model: onnx.ModelProto,
+        input_shapes: Mapping[str, Shape] | None = None,
+        known: Size | None = None,
     ) -> float:
         """Cost of a whole model; 0 where its shapes are not known.
 
         Args:
             model: any model.
             input_shapes: full shapes by input name; by default a batch of one.
+            known: the model's size on these, where it has been counted already.
         """
         if self.of_size is not None:
-            return self.of_size(size(model, input_shapes))
+            return self.of_size(known or size(model, input_shapes))
         try:
             return self.of_network(read_model(model, input_shapes).opgraph)
         except InputError:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from made_up_tables import write_tables
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -26,3 +27,11 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared here")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small published tables with accuracies made up."""
+    folder = tmp_path_factory.mktemp("tables")
+    write_tables(folder)
+    return folder

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up_tables import write_tables
 from predictor_files import head, written
 
 from autogo_onnx import cli
@@ -23,13 +22,6 @@ from autogo_onnx.predictor_training.judging import (
     spearman,
 )
 from autogo_onnx.predictor_training.labels import Labels, read
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tables")
-    write_tables(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_tables import MACRO, NASBENCH201, write_table, write_tables
+from made_up_tables import MACRO, NASBENCH201, write_table
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.predictor_training.labels import (
@@ -30,13 +30,6 @@ def test_equal_values_of_encodings_are_one_training() -> None:
     networks = {"a": "A", "b": "A", "c": "A", "d": "D", "-": ""}
     found = merged(values, networks.__getitem__, Path("table"))
     assert list(found.items()) == [("a", (1.0, 1.0, 3.0, 5.0)), ("d", (9.0,))]
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tables")
-    write_tables(folder)
-    return folder
 
 
 def test_labels_count_networks_and_know_their_neighbours(tables: Path) -> None:

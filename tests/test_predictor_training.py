@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_tables import write_tables
 
 from autogo_onnx import features
 from autogo_onnx.errors import InputError
@@ -21,13 +20,6 @@ from autogo_onnx.segment_db.families import nasbench_macro
 
 SMALL = Recipe(members=2, trees=25, learning_rate=0.3, leaves=7, fewest_in_leaf=2)
 FAMILIES = ("nasbench201", "nasbench_macro")
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tables")
-    write_tables(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,18 @@ through the sites of a network in order costs about one pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from autogo_onnx.activation_store import CACHE_BYTES, ActivationStore, StoredTensor
+from autogo_onnx.deadline import Deadline
 from autogo_onnx.errors import InputError
+from autogo_onnx.fitting.importance import Importance
 from autogo_onnx.samples import Samples
+from autogo_onnx.sensitivity import Sensitivity
 from autogo_onnx.streams import First, Stream, whole
 from autogo_onnx.submodel import Parts, Run
 
@@ -30,6 +34,10 @@ class Activations:
         batch: samples that are run at a time.
         count: number of samples.
         threads: of ONNX Runtime.
+        deadline: nothing is computed after it.
+        together: names of tensors that are computed with the first one that is asked for. Values
+            that are kept are rounded, and what is computed from them is, too; so what is known
+            may not depend on the order of the questions, which differs in a run that goes on.
         known: streams by tensor name: the samples as they are, all else rounded to float16.
     """
 
@@ -41,6 +49,9 @@ class Activations:
         batch: int = BATCH,
         cache_bytes: int = CACHE_BYTES,
         threads: int = 1,
+        deadline: Deadline | None = None,
+        together: Collection[str] = (),
+        sensitivity: Sensitivity | None = None,
     ) -> None:
         """Nothing is computed yet.
 
@@ -50,14 +61,20 @@ class Activations:
             batch: samples at a time, if the model takes any number.
             cache_bytes: most bytes of what was read from disk that are kept in memory.
             threads: of ONNX Runtime.
+            deadline: nothing is computed after it; None: there is none.
+            together: tensors that are computed with the first one.
+            sensitivity: of the model on the samples.
         """
         self.parts = parts
         self.samples = samples
         self.batch = samples.batch_size(batch)
         self.count = len(samples)
         self.threads = threads
+        self.deadline = deadline or Deadline(math.inf)
+        self.together = together
         self.known: dict[str, Stream] = dict(samples.feeds)
         self._store = ActivationStore(cache_bytes)
+        self._sensitivity = sensitivity
 
     def of(self, parts: Parts) -> Activations:
         """Those of another model on the same samples; nothing is known of them yet."""
@@ -67,6 +84,7 @@ class Activations:
             batch=self.batch,
             cache_bytes=self._store.cache_bytes,
             threads=self.threads,
+            deadline=self.deadline,
         )
 
     def first(self, count: int) -> Activations:
@@ -77,6 +95,7 @@ class Activations:
             batch=self.batch,
             cache_bytes=self._store.cache_bytes,
             threads=self.threads,
+            deadline=self.deadline,
         )
         given = self.samples.feeds
         fewer.known |= {n: First(s, count) for n, s in self.known.items() if n not in given}
@@ -87,13 +106,20 @@ class Activations:
 
         Raises:
             InputError: a tensor's leading axis does not count samples, or the disk is full.
+            OutOfTime: the deadline has come.
         """
         wanted = [name for name in dict.fromkeys(names) if name not in self.known]
         if not wanted:
             return
+        if self.together:
+            rest, self.together = self.together, ()
+            self.require(sorted(rest))
+            self.require(wanted)
+            return
         made = self._run(self.known, wanted)
         found: dict[str, StoredTensor] = {}
         for size, results in made.batches(0, self.count):
+            self.deadline.check()
             for name, array in results.items():
                 if array.shape[:1] != (size,):
                     told = "does not keep samples apart on its first axis"
@@ -119,6 +145,16 @@ class Activations:
             InputError: see `require`.
         """
         return whole(self.stream(name))
+
+    def importance(self, name: str) -> Importance | None:
+        """How much errors of one tensor matter to the outputs; None where it is not known.
+
+        Raises:
+            OutOfTime: the deadline has come.
+        """
+        if self._sensitivity is None:
+            return None
+        return self._sensitivity.of(name, self.parts, self.deadline)
 
     def outputs_with(self, changed: Mapping[str, Stream]) -> list[np.ndarray[Any, Any]]:
         """The model's outputs when some tensors have other values than the model gives them."""

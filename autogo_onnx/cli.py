@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from autogo_onnx import __version__
 from autogo_onnx.commands.compare import compare
 from autogo_onnx.commands.database import database
 from autogo_onnx.commands.demo import demo
+from autogo_onnx.commands.evolve import evolve
 from autogo_onnx.commands.inspect import inspect
 from autogo_onnx.commands.optimize import optimize
 from autogo_onnx.commands.predictor import predictor
@@ -23,9 +25,10 @@ from autogo_onnx.commands.train import train
 from autogo_onnx.commands.values import Invocation, debug_option
 from autogo_onnx.errors import AutogoError, InputError
 
-COMMANDS = (optimize, inspect, compare, segments, rules, database, predictor, train, demo)
+COMMANDS = (optimize, evolve, inspect, compare, segments, rules, database, predictor, train, demo)
 _BROKEN_PROMISE = 3
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 
 class _InOrder(click.Group):
@@ -52,7 +55,19 @@ def main() -> None:
     # itself takes a third of the time on 20,000 nodes.
     gc.set_threshold(200_000, 20, 100)
     _bound_memory()
-    sys.exit(run(sys.argv[1:]))
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except _Terminated:
+        sys.exit(_failed("terminated", _TERMINATED))
+
+
+class _Terminated(BaseException):
+    """The process was asked to end: files that it leaves behind are removed on the way out."""
+
+
+def _end(*_: object) -> None:
+    raise _Terminated
 
 
 def _bound_memory() -> None:

@@ -11,6 +11,10 @@ class InputError(AutogoError):
     """A model, sample, option or file that we cannot use; nothing was written."""
 
 
+class OutOfTime(AutogoError):
+    """Work was broken off because its deadline had come; whoever began it goes on without it."""
+
+
 class PromiseError(AutogoError):
     """A rewrite did not keep its promise; nothing was written."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from autogo_onnx.samples import Samples
 
 Feed = Mapping[str, np.ndarray[Any, Any]]
 Shapes = tuple[tuple[int, ...], ...]
+Folds = tuple[tuple[Samples, Samples], ...]
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,28 @@ class Gate:
     Attributes:
         folds: pairs (to fit on, to judge on); the first is that of the delivered model.
         before: the original's value of the user's metric, if there is one.
+        seconds: what judging a plan takes, as judging the original did.
     """
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, folds: Folds | None = None) -> None:
+        """Judge the original.
+
+        Args:
+            ground: the model, its samples and the limits.
+            folds: other samples than those that were shared out for fitting and judging.
+        """
+        start = monotonic()
         self.ground = ground
         evaluate = ground.options.evaluate
         self.metric = verify.load_metric(evaluate) if evaluate else None
         self.before = self.evaluate(ground.job.original)
-        self.folds = self._folds()
+        self.folds = folds or self._folds()
         self.reference = [self._outputs(ground.job.original, judge) for _, judge in self.folds]
         session = open_session(ground.job.original, threads=ground.options.threads)
+        self.seconds = monotonic() - start
         self.sizes = () if ground.has_fixed_size else other_sizes(session, ground.feed)
 
-    def _folds(self) -> tuple[tuple[Samples, Samples], ...]:
+    def _folds(self) -> Folds:
         halves = (self.ground.fit, self.ground.held_out)
         outputs = self._outputs(self.ground.job.original, self.ground.held_out.take([0, 1]))
         if self.metric is None and is_class_scores(outputs[0]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,20 @@ from autogo_onnx.activations import BATCH, PASS_BYTES, Activations, bytes_per_sa
 from autogo_onnx.assemble import Settings
 from autogo_onnx.calibration import split
 from autogo_onnx.cost import macs
+from autogo_onnx.deadline import Deadline
+from autogo_onnx.errors import InputError
+from autogo_onnx.given import FEWEST_SAMPLES
 from autogo_onnx.graph import from_model
 from autogo_onnx.job import Job
 from autogo_onnx.model import tensor_shapes
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.options import Options
+from autogo_onnx.pricing import Measure
 from autogo_onnx.progress import Progress
 from autogo_onnx.samples import Samples
 from autogo_onnx.segments import Reading, Site, op_weights, read
+from autogo_onnx.sensitivity import Sensitivity
+from autogo_onnx.sizes import digest
 from autogo_onnx.step import Step
 from autogo_onnx.submodel import Parts
 
@@ -33,6 +40,10 @@ DISK_PER_MEMORY = 4
 """The disk may hold so many times as much of activations as memory."""
 CACHE_SHARE = 0.15
 """Of the memory, for what was read last; the rest is for what is worked on."""
+MACS_PER_SECOND = 2e10
+"""Multiply-accumulates that one core is trusted to do in a second; sizes the work."""
+PASS_SHARE = 0.1
+"""Of the budget, for one pass of the model over the samples; there are many."""
 AT_A_TIME = 3
 """Sets of activations at a time: the original's on both halves of the samples, and a plan's."""
 
@@ -70,7 +81,7 @@ class Ground:
     @property
     def settings(self) -> Settings:
         """How fits see the samples."""
-        return Settings(seed=self.options.seed)
+        return Settings(seed=self.options.seed, deadline=self.job.deadline)
 
     @property
     def feed(self) -> Mapping[str, np.ndarray[Any, Any]]:
@@ -81,6 +92,16 @@ class Ground:
     def macs(self) -> int:
         """Multiply-accumulates of the exactly rewritten model for one sample."""
         return macs(self.reading.opgraph)
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells the exactly rewritten model apart from others."""
+        return digest(self.model)
+
+    def measure(self, deadline: Deadline) -> Measure:
+        """How changes of the model are measured."""
+        options = self.options
+        return Measure(self.feed, options.threads, options.seed, self.job.pace, deadline)
 
     @property
     def has_fixed_size(self) -> bool:
@@ -95,12 +116,20 @@ class Ground:
         classes even where files are sorted by class.
         """
         order = np.random.default_rng(self.options.seed).permutation(len(samples))
+        some = samples.take(order[: self.most_to_fit])
+        batch = min(BATCH, max(1, PASS_BYTES // self._bytes_per_sample))
+        options = self.options
         return Activations(
             Parts(self.model),
-            samples.take(order[: self.most_to_fit]),
-            batch=min(BATCH, max(1, PASS_BYTES // self._bytes_per_sample)),
-            cache_bytes=int(CACHE_SHARE * self.options.memory_bytes / AT_A_TIME),
-            threads=self.options.threads,
+            some,
+            batch=batch,
+            cache_bytes=int(CACHE_SHARE * options.memory_bytes / AT_A_TIME),
+            threads=options.threads,
+            deadline=self.job.deadline,
+            together=self._tensors,
+            sensitivity=Sensitivity(
+                self.reading, some, batch=batch, seed=options.seed, threads=options.threads
+            ),
         )
 
     @cached_property
@@ -110,6 +139,16 @@ class Ground:
         each = AT_A_TIME * sum(stored_bytes(shape) for shape in self._shapes.values())
         most = max(FEWEST_TO_FIT, room // max(1, each))
         return most - most % self.fit.batch_size(1)
+
+    @cached_property
+    def _tensors(self) -> tuple[str, ...]:
+        """Names of all that the model computes per sample."""
+        batch = self.fit.batch_size(1)
+        return tuple(
+            name
+            for name, shape in self._shapes.items()
+            if shape[:1] == (batch,) and name not in self.fit.feeds
+        )
 
     @property
     def _bytes_per_sample(self) -> int:
@@ -133,12 +172,33 @@ def survey(job: Job, samples: Samples) -> Ground:
     """Read the exactly rewritten model and share out the samples.
 
     Raises:
-        InputError: the model cannot be read as a graph.
+        InputError: the model cannot be read as a graph, or the budget is too short for it.
     """
     graph = from_model(job.exact.model)
-    shapes = tensor_shapes(job.exact.model, job.input_shapes)
-    fit, held_out = halves(samples, job.options.seed)
-    return Ground(job, read(graph, shapes), fit, held_out)
+    reading = read(graph, tensor_shapes(job.exact.model, job.input_shapes))
+    fit, held_out = halves(_affordable(job, reading, samples), job.options.seed)
+    return Ground(job, reading, fit, held_out)
+
+
+def _affordable(job: Job, reading: Reading, samples: Samples) -> Samples:
+    """As many samples, drawn at random, as the budget allows the model to be run on.
+
+    Raises:
+        InputError: they would be too few.
+    """
+    seconds = macs(reading.opgraph) / samples.batch_size(1) / MACS_PER_SECOND
+    budget = job.options.budget_s
+    most = int(min(len(samples), PASS_SHARE * budget / max(1e-12, seconds)))
+    if most == len(samples):
+        return samples
+    if most < FEWEST_SAMPLES:
+        needed = ceil(FEWEST_SAMPLES * seconds / PASS_SHARE)
+        raise InputError(f"the model is too slow for {budget:g} seconds: give --budget {needed}s")
+    job.notes.append(
+        f"{most} of {len(samples)} samples are used: the budget (--budget) is too short for more"
+    )
+    order = np.random.default_rng(job.options.seed).permutation(len(samples))
+    return samples.take(np.sort(order[:most]))
 
 
 def halves(samples: Samples, seed: int) -> tuple[Samples, Samples]:

@@ -1,20 +1,19 @@
-"""One run of `optimize` at its start: the model read, rewritten exactly, its samples at hand."""
+"""One run of `optimize` at its start: the model rewritten exactly, its samples at hand."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 
-from autogo_onnx import calibration, opset, runtime
-from autogo_onnx import model as model_file
+from autogo_onnx import given, opset, runtime
+from autogo_onnx.checkpoints import Checkpoints
 from autogo_onnx.deadline import Deadline
-from autogo_onnx.errors import InputError
+from autogo_onnx.ending import ending_s
+from autogo_onnx.given import Feed, Given, Pace
 from autogo_onnx.latency_table import LatencyTable
 from autogo_onnx.messages import opset_of
 from autogo_onnx.opgraph import Shape
@@ -27,10 +26,8 @@ from autogo_onnx.samples import Samples
 from autogo_onnx.sizes import size
 from autogo_onnx.targets import Counted, counted
 
-NOISE_SAMPLES = 256
-FEWEST_SAMPLES = 32
-RUN_LIMIT_S = 120.0
-"""A loop of an untrusted model may never end."""
+REWRITING_SHARE = 0.25
+"""Of the time, for measuring whether rewrites pay."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +41,12 @@ class Job:
         exact: the model as exact rules left it.
         samples: None where nothing is to be fitted or judged.
         feed: one batch to measure with; None where latency is no matter or the model does not run.
+        pace: of the model as it came.
         level: the user's, or what the samples allow.
         options, progress: as given.
         table: latency prices, known and new.
-        deadline: of the whole run.
+        checkpoints: what an interrupted run has found, and this one finds.
+        deadline: of the search; what the end of the run needs is left free.
         warnings, notes: for the report; they grow.
         counted: the target, where it is computed and not measured.
     """
@@ -57,11 +56,13 @@ class Job:
     original: onnx.ModelProto
     exact: Rewritten
     samples: Samples | None
-    feed: Mapping[str, np.ndarray[Any, Any]] | None
+    feed: Feed | None
+    pace: Pace
     level: Level
     options: Options
     progress: Progress
     table: LatencyTable
+    checkpoints: Checkpoints
     deadline: Deadline
     warnings: list[str]
     notes: list[str]
@@ -96,156 +97,82 @@ class Job:
 
 
 def begin(model: onnx.ModelProto | Path | str, options: Options, progress: Progress) -> Job:
-    """Load, read the samples, rewrite exactly.
+    """Load, read the samples, rewrite exactly; nothing is kept for another run.
 
     Raises:
         InputError: the model, a sample or an option cannot be used.
     """
-    if options.quantize_check and options.calibration is None:
-        raise InputError("a model is quantized on samples: give --calibration to --quantize-check")
-    deadline = Deadline(options.budget_s)
+    return rewritten(given.read(model, options, progress), Checkpoints())
+
+
+def rewritten(start: Given, checkpoints: Checkpoints) -> Job:
+    """The model in the wanted opset and rewritten exactly, and all that further work needs.
+
+    Raises:
+        InputError: an option cannot be used.
+        PromiseError: a rewrite did not keep its promise.
+    """
+    options = start.options
     target = counted(options)
-    progress.stage("load")
-    original = _loaded(model)
-    level: Level = options.level or ("fitted" if options.calibration else "exact")
-    warnings: list[str] = []
-    samples = _samples(original, level, options, warnings)
-    notes: list[str] = []
-    feed = _feed(original, samples, options, notes)
-    table = _table(options, warnings)
-    progress.stage("rewrite")
-    converted = _in_wanted_opset(original, feed, options, notes)
+    is_measured = target is None and start.feed is not None
+    pace = start.pace
+    ending = ending_s(options.budget_s, pace.open_s, pace.run_s, is_measured=is_measured)
+    deadline = Deadline(options.budget_s - ending, start.clock)
+    table = _table(options, checkpoints, start.warnings)
+    start.progress.stage("rewrite")
+    converted = _in_wanted_opset(start)
     exact = rewrite(
         converted,
-        samples=[] if samples is None or feed is None else [feed],
+        samples=[] if start.samples is None or start.feed is None else [start.feed],
         seed=options.seed,
-        judge=Payoff(options, table, feed, _shapes(feed), target),
+        judge=Payoff(
+            options,
+            table,
+            start.feed,
+            _shapes(start.feed),
+            target,
+            deadline.part(REWRITING_SHARE),
+        ),
     )
     if exact.applied and exact.remark:
-        notes.append(f"exact rewrites are {exact.remark}")
+        start.notes.append(f"exact rewrites are {exact.remark}")
     return Job(
-        path="" if isinstance(model, onnx.ModelProto) else str(model),
-        opset=opset_of(original),
+        path=start.path,
+        opset=opset_of(start.model),
         original=converted,
         exact=exact,
-        samples=samples,
-        feed=feed,
-        level=level,
+        samples=start.samples,
+        feed=start.feed,
+        pace=start.pace,
+        level=start.level,
         options=options,
-        progress=progress,
+        progress=start.progress,
         table=table,
+        checkpoints=checkpoints,
         deadline=deadline,
-        warnings=warnings,
-        notes=notes,
+        warnings=start.warnings,
+        notes=start.notes,
         counted=target,
     )
 
 
-def _loaded(model: onnx.ModelProto | Path | str) -> onnx.ModelProto:
-    if not isinstance(model, onnx.ModelProto):
-        return model_file.load(Path(model))
-    if model_file.has_unread_data(model):
-        raise InputError("the model's external data was not read: give its path instead")
-    model_file.check(model)
-    return model
-
-
-def _runs(model: onnx.ModelProto, samples: Samples, options: Options, warnings: list[str]) -> bool:
-    """Whether ONNX Runtime runs the model as it came; if not, nothing can be fitted or judged.
-
-    Raises:
-        InputError: the model loads, but refuses the user's samples.
-    """
-    try:
-        session = runtime.open_session(model, threads=options.threads)
-    except InputError as error:
-        warnings.append(f"nothing was fitted, and nothing verified by running: {error}")
-        return False
-    try:
-        runtime.run(session, None, next(samples.batches(1)), limit_s=RUN_LIMIT_S)
-    except InputError as error:
-        if options.calibration is not None:
-            raise
-        warnings.append(f"nothing was fitted: the noise does not suit the model: {error}")
-        return False
-    return True
-
-
-def _samples(
-    model: onnx.ModelProto, level: Level, options: Options, warnings: list[str]
-) -> Samples | None:
-    """Samples that the model runs on; None where there are none."""
-    samples = _read_samples(model, level, options, warnings)
-    if samples is not None and not _runs(model, samples, options, warnings):
-        return None
-    return samples
-
-
-def _read_samples(
-    model: onnx.ModelProto, level: Level, options: Options, warnings: list[str]
-) -> Samples | None:
-    if level == "fitted" and options.calibration is None:
-        raise InputError("level 'fitted' needs samples: --calibration (or --level unverified)")
-    if options.calibration is not None:
-        samples = calibration.load(options.calibration, model, options)
-        if level != "exact" and len(samples) < FEWEST_SAMPLES:
-            raise InputError(
-                f"{options.calibration} holds {len(samples)} samples: fitting and judging need at "
-                f"least {FEWEST_SAMPLES} (512 is good)"
-            )
-        if level != "exact" and all((a == a[:1]).all() for a in samples.feeds.values()):
-            raise InputError(
-                f"all samples of {options.calibration} are equal: nothing can be fitted"
-            )
-        return samples
-    if level == "unverified":
-        warnings.append(
-            "unverified: fitted on noise, so the accuracy on real data is unknown; "
-            "give samples (--calibration)"
-        )
-        return calibration.noise(model, NOISE_SAMPLES, seed=options.seed)
-    return None
-
-
-def _feed(
-    model: onnx.ModelProto, samples: Samples | None, options: Options, notes: list[str]
-) -> Mapping[str, np.ndarray[Any, Any]] | None:
-    """One batch to measure with; without samples, noise that the model has been seen to take."""
-    if samples is not None:
-        return next(samples.batches(1))
-    try:
-        feed = next(calibration.noise(model, 1, seed=options.seed).batches(1))
-        if options.target == "cpu":
-            session = runtime.open_session(model, optimize=False)
-            runtime.run(session, None, feed, limit_s=RUN_LIMIT_S)
-    except InputError as error:
-        notes.append(f"latency was not measured: {error}")
-        return None
-    return feed
-
-
-def _in_wanted_opset(
-    model: onnx.ModelProto,
-    feed: Mapping[str, np.ndarray[Any, Any]] | None,
-    options: Options,
-    notes: list[str],
-) -> onnx.ModelProto:
-    before = opset_of(model)
+def _in_wanted_opset(start: Given) -> onnx.ModelProto:
+    options, before = start.options, opset_of(start.model)
     if options.opset is None or options.opset == before:
-        return model
-    notes.append(f"converted from opset {before} to {options.opset}, as asked, and verified")
-    samples = [] if feed is None else [feed]
-    return opset.convert(model, options.opset, samples, seed=options.seed)
+        return start.model
+    start.notes.append(f"converted from opset {before} to {options.opset}, as asked, and verified")
+    samples = [] if start.feed is None else [start.feed]
+    return opset.convert(start.model, options.opset, samples, seed=options.seed)
 
 
-def _shapes(feed: Mapping[str, np.ndarray[Any, Any]] | None) -> dict[str, Shape] | None:
+def _shapes(feed: Feed | None) -> dict[str, Shape] | None:
     return None if feed is None else {name: array.shape for name, array in feed.items()}
 
 
-def _table(options: Options, warnings: list[str]) -> LatencyTable:
+def _table(options: Options, checkpoints: Checkpoints, warnings: list[str]) -> LatencyTable:
     version, threads = runtime.version(), options.threads
     if options.latency_table is None:
-        return LatencyTable(version, threads)
+        return LatencyTable(version, threads, checkpoints=checkpoints)
     table = LatencyTable.read(options.latency_table)
     warnings += table.differences(onnxruntime=version, threads=threads)
-    return table
+    return replace(table, checkpoints=checkpoints)

@@ -6,6 +6,7 @@ ratio between sessions of one measurement. Milliseconds of different measurement
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ MIN_ROUNDS = 30
 """Fewer rounds leave three values at or below the 10th percentile."""
 _PATIENCE = 4.0  # Slow models stop here, in multiples of the wanted seconds, however few rounds.
 _FEWEST_ROUNDS = 8
+_FEWEST_ROUNDS_AT_LIMIT = 3
 _WARM_UP_RUNS = 3
 _SAMPLE_S = 1e-3  # A sample shorter than this is mostly clock and cache noise: runs are grouped.
+_SLOW_S = 0.05  # A longer run needs no second one before the measurement.
 _MAX_GROUP = 1000
 _RESAMPLES = 400
 _BOUND_PERCENT = 95.0
@@ -74,6 +77,7 @@ def interleave(
     seconds: float,
     seed: int,
     threads: int,
+    limit_s: float = math.inf,
 ) -> np.ndarray:
     """Time sessions in turns, in a new random order each round.
 
@@ -84,6 +88,7 @@ def interleave(
         seed: of the orders.
         threads: 1 takes the CPU time of the calling thread, which does all the work then and does
             not count what other processes take; more take wall time.
+        limit_s: wall time after which three rounds are enough.
 
     Returns:
         float64[sessions, rounds], milliseconds per run.
@@ -96,7 +101,7 @@ def interleave(
         runtime.run(session, None, inputs)
     runs = [_runner(session, inputs) for session in sessions]
     clock = time.thread_time if threads == 1 else time.perf_counter
-    return take_turns(runs, seconds=seconds, seed=seed, clock=clock)
+    return take_turns(runs, seconds=seconds, seed=seed, clock=clock, limit_s=limit_s)
 
 
 def take_turns(
@@ -106,6 +111,7 @@ def take_turns(
     seed: int,
     clock: Clock,
     wall: Clock = time.perf_counter,
+    limit_s: float = math.inf,
 ) -> np.ndarray:
     """The measurement behind `interleave`, of any callables and with any clocks.
 
@@ -116,7 +122,7 @@ def take_turns(
     rng = np.random.default_rng(seed)
     rounds: list[np.ndarray] = []
     start = wall()
-    while not _is_enough(len(rounds), wall() - start, seconds):
+    while not _is_enough(len(rounds), wall() - start, seconds, limit_s):
         times = np.empty(len(runs))
         for index in rng.permutation(len(runs)):
             times[index] = _timed(runs[index], group, clock)
@@ -132,6 +138,7 @@ def compare(
     seconds: float = 5.0,
     seed: int = 0,
     threads: int = 1,
+    limit_s: float = math.inf,
 ) -> Paired:
     """Latency of `b` against `a`, both with all of ONNX Runtime's optimizations.
 
@@ -144,7 +151,14 @@ def compare(
 
     def timed(*models: onnx.ModelProto | Path, share: float = 1.0) -> np.ndarray:
         sessions = [runtime.open_session(model, threads=threads) for model in models]
-        return interleave(sessions, feed, seconds=share * seconds, seed=seed, threads=threads)
+        return interleave(
+            sessions,
+            feed,
+            seconds=share * seconds,
+            seed=seed,
+            threads=threads,
+            limit_s=share * limit_s,
+        )
 
     if any(isinstance(m, onnx.ModelProto) and refers_to_files(m) for m in (a, b)):
         first, changed, again = (timed(model, share=1 / 3)[0] for model in (a, b, a))
@@ -188,8 +202,18 @@ def _runner(session: ort.InferenceSession, feed: dict[str, np.ndarray]) -> Calla
 
 def _warm_up(runs: Sequence[Callable[[], object]], clock: Clock) -> int:
     """Let caches and arenas settle; how many calls of the fastest make up one sample."""
-    fastest = min(min(_timed(run, 1, clock) for _ in range(_WARM_UP_RUNS)) for run in runs)
+    fastest = min(_settled(run, clock) for run in runs)
     return int(np.clip(np.ceil(_SAMPLE_S / max(fastest, 1e-9)), 1, _MAX_GROUP))
+
+
+def _settled(run: Callable[[], object], clock: Clock) -> float:
+    """Seconds per call after some calls, or after one that takes long."""
+    fastest = math.inf
+    for _ in range(_WARM_UP_RUNS):
+        fastest = min(fastest, _timed(run, 1, clock))
+        if fastest > _SLOW_S:
+            break
+    return fastest
 
 
 def _timed(run: Callable[[], object], group: int, clock: Clock) -> float:
@@ -200,7 +224,9 @@ def _timed(run: Callable[[], object], group: int, clock: Clock) -> float:
     return (clock() - start) / group
 
 
-def _is_enough(rounds: int, elapsed_s: float, seconds: float) -> bool:
+def _is_enough(rounds: int, elapsed_s: float, seconds: float, limit_s: float) -> bool:
+    if elapsed_s >= limit_s and rounds >= _FEWEST_ROUNDS_AT_LIMIT:
+        return True
     if elapsed_s >= _PATIENCE * seconds and rounds >= _FEWEST_ROUNDS:
         return True
     return elapsed_s >= seconds and rounds >= MIN_ROUNDS

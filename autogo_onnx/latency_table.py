@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autogo_onnx.checkpoints import Checkpoints
 from autogo_onnx.errors import InputError
 from autogo_onnx.files import write_text
 
 _FORMAT = "autogo-onnx latency table"
 _VERSION = 1
+_KIND = "price"
 
 
 @dataclass
@@ -28,17 +30,45 @@ class LatencyTable:
         onnxruntime: version of ONNX Runtime.
         threads: intra-op threads.
         entries: price by key; grows as prices are asked for.
+        checkpoints: know what an interrupted run measured.
     """
 
     onnxruntime: str
     threads: int
     entries: dict[str, float] = field(default_factory=dict)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints, compare=False, repr=False)
 
     def price(self, key: str, measure: Callable[[], float]) -> float:
         """The known price, else the measured one, which is known from then on."""
+        return self.figures([key], lambda: [measure()])[0]
+
+    def figures(
+        self, keys: Sequence[str], measure: Callable[[], Sequence[float]]
+    ) -> tuple[float, ...]:
+        """The figures of one measurement, known or measured, and known from then on.
+
+        Args:
+            keys: of the figures.
+            measure: gives them in the order of the keys.
+        """
+        if not all(self.knows(key) for key in keys):
+            self.enter(dict(zip(keys, measure(), strict=True)))
+        return tuple(self.entries[key] for key in keys)
+
+    def knows(self, key: str) -> bool:
+        """Whether a price is here, or was found before an interruption and now is."""
         if key not in self.entries:
-            self.entries[key] = float(measure())
-        return self.entries[key]
+            kept = self.checkpoints.get(_KIND, key)
+            if kept is None:
+                return False
+            self.entries[key] = float(kept)
+        return True
+
+    def enter(self, prices: Mapping[str, float]) -> None:
+        """New prices by key."""
+        for key, value in prices.items():
+            self.entries[key] = float(value)
+            self.checkpoints.put(_KIND, key, repr(float(value)).encode())
 
     def differences(self, *, onnxruntime: str, threads: int) -> list[str]:
         """One line per condition of this table that is not the current one; empty if all agree."""

@@ -6,28 +6,33 @@ pay on the target, or does not pass the gate, is dropped again, down to the mode
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
 
+from autogo_onnx import given, runtime, verify
 from autogo_onnx import model as model_file
-from autogo_onnx import runtime, verify
 from autogo_onnx.batching import mixing
-from autogo_onnx.errors import InputError, PromiseError
-from autogo_onnx.job import Job, begin
+from autogo_onnx.deadline import Clock, Deadline
+from autogo_onnx.ending import checked_samples
+from autogo_onnx.errors import InputError, OutOfTime, PromiseError
+from autogo_onnx.job import Job, rewritten
 from autogo_onnx.measured import measure
 from autogo_onnx.one_thread import one_blas_thread
 from autogo_onnx.options import Options
 from autogo_onnx.outcome import Chosen, report_on
 from autogo_onnx.progress import Progress, Silent
 from autogo_onnx.report import Report
+from autogo_onnx.resumption import checkpoints_of
+from autogo_onnx.training import require_torch
 
 if TYPE_CHECKING:
     from autogo_onnx.improvement import Improvement
-
-CHECKED_SAMPLES = 8
+OVERRUN = 1.1
+"""So many times the budget may be used up where the end needs it."""
 
 
 def optimize(
@@ -35,6 +40,8 @@ def optimize(
     *,
     options: Options | None = None,
     progress: Progress | None = None,
+    clock: Clock | None = None,
+    deliver: Callable[[Report], None] | None = None,
 ) -> Report:
     """Make a model faster without breaking it.
 
@@ -42,6 +49,8 @@ def optimize(
         model: the trained model, or the path of its file.
         options: every choice; see `Options`.
         progress: told what happens.
+        clock: of the budget; by default it starts now.
+        deliver: is given the report as long as an interrupted run could still be gone on with.
 
     Returns:
         The report; `report.model` is the new model. It is not written. To a segment database of
@@ -51,7 +60,18 @@ def optimize(
         InputError: a model, sample or option that cannot be used.
         PromiseError: a rewrite did not keep its promise.
     """
-    job = begin(model, options or Options(), progress or Silent())
+    options = options or Options()
+    if options.distill is not None:
+        require_torch()
+    start = given.read(model, options, progress or Silent(), clock)
+    with checkpoints_of(start) as checkpoints:
+        report = _optimized(rewritten(start, checkpoints))
+        if deliver is not None:
+            deliver(report)
+    return report
+
+
+def _optimized(job: Job) -> Report:
     seconds = {"rewrite": round(job.deadline.elapsed(), 3)}
     improvement = _improve(job)
     seconds |= improvement.seconds if improvement else {}
@@ -83,10 +103,6 @@ def _improve(job: Job) -> Improvement | None:
         names = ", ".join(sorted(job.samples.whole))
         job.notes.append(f"inputs without a batch axis ({names}): nothing was fitted")
         return None
-    how = mixing(job.original, job.samples, threads=job.options.threads)
-    if how is not None:
-        job.notes.append(f"the model does not keep samples apart: {how}; nothing was fitted")
-        return None
     # Exact rewriting needs none of this, and should not wait for it.
     from autogo_onnx.ground import survey
     from autogo_onnx.improvement import improve
@@ -96,8 +112,16 @@ def _improve(job: Job) -> Improvement | None:
     except InputError as error:
         job.notes.append(f"nothing was fitted: {error}")
         return None
-    with one_blas_thread():
-        return improve(ground)
+    how = mixing(job.original, job.samples, threads=job.options.threads)
+    if how is not None:
+        job.notes.append(f"the model does not keep samples apart: {how}; nothing was fitted")
+        return None
+    try:
+        with one_blas_thread():
+            return improve(ground)
+    except OutOfTime:
+        job.notes.append("nothing was fitted: the budget (--budget) was too short")
+        return None
 
 
 def _choose(job: Job, improvement: Improvement | None) -> Chosen:
@@ -111,7 +135,9 @@ def _choose(job: Job, improvement: Improvement | None) -> Chosen:
         if measured.ratio is not None and measured.ratio < 1.0 - (measured.noise or 0.0):
             return Chosen(best.model, measured, best)
         job.notes.append("the best fitted plan was dropped: it is not faster beyond the noise")
-    measured = measure(job, job.exact.model)
+    measured = measure(
+        job, job.exact.model, Deadline(OVERRUN * job.options.budget_s, job.deadline.clock)
+    )
     if measured.ratio is None or measured.ratio <= 1.0 + (measured.noise or 0.0):
         return Chosen(job.exact.model, measured)
     job.notes.append(f"exact rewrites were dropped: they are slower here ({measured.ratio:.3f})")
@@ -156,7 +182,7 @@ def _check(job: Job, result: onnx.ModelProto) -> None:
     _check_format(result)
     if job.samples is None:
         return
-    some = job.samples.take(range(min(CHECKED_SAMPLES, len(job.samples))))
+    some = job.samples.take(range(min(checked_samples(job.pace.run_s), len(job.samples))))
     before, after = (
         verify.not_finite(verify.run(runtime.open_session(m, threads=job.options.threads), some))
         for m in (job.original, result)

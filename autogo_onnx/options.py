@@ -40,6 +40,11 @@ class Options:
             can be written.
         predictor: a file instead of the shipped one.
         quantize_check: tell how the result fares in int8, beside the original; needs samples.
+        work_dir: a folder for what takes long; a run that was interrupted goes on from there.
+        distill: unlabelled samples, read as `calibration` is, that plans beyond the gate are
+            trained back on, within the budget; needs torch.
+        distill_labels: class indices in the order of `distill`, which the training then sees too.
+        epochs: passes over `distill` for a plan; None: what suits the number of samples.
     """
 
     calibration: Path | None = None
@@ -62,3 +67,7 @@ class Options:
     segment_db: Path | None = None
     predictor: Path | None = None
     quantize_check: bool = False
+    work_dir: Path | None = None
+    distill: Path | None = None
+    distill_labels: Path | None = None
+    epochs: int | None = None

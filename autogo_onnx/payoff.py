@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
 
 from autogo_onnx import latency
+from autogo_onnx.deadline import Deadline
+from autogo_onnx.ending import PATIENCE
 from autogo_onnx.latency_table import LatencyTable
 from autogo_onnx.opgraph import Shape
 from autogo_onnx.options import Options
@@ -36,6 +39,8 @@ class Payoff:
         feed: one batch to measure with; None where the model cannot be run.
         input_shapes: full shapes to count with; None for a batch of one.
         counted: the target, where it is not measured.
+        deadline: of all measurements; after it a rewrite that is not known is not measured, but
+            judged as where the model cannot be run.
     """
 
     options: Options
@@ -43,6 +48,7 @@ class Payoff:
     feed: Mapping[str, np.ndarray[Any, Any]] | None
     input_shapes: Mapping[str, Shape] | None
     counted: Counted | None = None
+    deadline: Deadline = field(default_factory=lambda: Deadline(math.inf))
 
     def __call__(self, rule: str, before: onnx.ModelProto, after: onnx.ModelProto) -> Verdict:
         """Judge what a rule made of a model."""
@@ -57,33 +63,34 @@ class Payoff:
             by_params = self.options.target == "params"
             params_delta = sizes[1].params - sizes[0].params if by_params else None
             return Verdict(keep, delta, params_delta=params_delta)
-        if self.feed is None:
+        name = f"rule/{rule}/{digest(after)}"
+        keys = [f"{name}/{figure}" for figure in ("ratio", "noise")]
+        is_known = all(self.table.knows(key) for key in keys)
+        if self.feed is None or (self.deadline.is_past() and not is_known):
             return Verdict(delta <= 0, delta)
-        ratio, noise = self._measured(rule, before, after, self.feed)
+        feed = self.feed
+        ratio, noise = self.table.figures(keys, lambda: self._measured(before, after, feed))
         most = 1 - noise if delta > 0 else 1 + min(noise, _CLEAR_NOISE)
         return Verdict(ratio <= most, delta, ratio, noise)
 
     def _measured(
         self,
-        rule: str,
         before: onnx.ModelProto,
         after: onnx.ModelProto,
         feed: Mapping[str, np.ndarray[Any, Any]],
     ) -> tuple[float, float]:
-        keys = [f"rule/{rule}/{digest(after)}/{figure}" for figure in ("ratio", "noise")]
-        if not all(key in self.table.entries for key in keys):
-            for seconds in _SECONDS:
-                paired = latency.compare(
-                    before,
-                    after,
-                    feed,
-                    seconds=seconds,
-                    seed=self.options.seed,
-                    threads=self.options.threads,
-                )
-                if paired.noise <= max(_CLEAR_NOISE, abs(paired.ratio_p10 - 1)):
-                    break
-            figures = (float(paired.ratio_p10), float(paired.noise))
-            self.table.entries.update(zip(keys, figures, strict=True))
-        ratio, noise = (self.table.entries[key] for key in keys)
-        return ratio, noise
+        """Ratio and noise."""
+        for seconds in _SECONDS:
+            paired = latency.compare(
+                before,
+                after,
+                feed,
+                seconds=seconds,
+                seed=self.options.seed,
+                threads=self.options.threads,
+                limit_s=PATIENCE * seconds,
+            )
+            is_clear = paired.noise <= max(_CLEAR_NOISE, abs(paired.ratio_p10 - 1))
+            if is_clear or self.deadline.is_past():
+                break
+        return paired.ratio_p10, paired.noise

@@ -1,8 +1,8 @@
-"""From candidates to scored items: what each saves, how well it can be fitted, what it costs.
+"""From priced candidates to scored items: how well each can be fitted, and what it costs.
 
-Order matters for time: pricing needs no samples and drops most candidates, fitting drops those that
-cannot follow the original, and only the rest is scored in the whole model. Candidates are fitted
-in the order of `fit_order`, so that a short budget goes to those that a plan may take.
+Order matters for time: fitting drops those that cannot follow the original, and only the rest is
+scored in the whole model. Candidates are fitted in the order of `fit_order`, so that a short budget
+goes to those that a plan may take.
 """
 
 from __future__ import annotations
@@ -15,27 +15,21 @@ from itertools import groupby
 import numpy as np
 
 from autogo_onnx.activations import Activations
+from autogo_onnx.attempts import Attempts
 from autogo_onnx.candidates import Candidate
-from autogo_onnx.cost import macs
-from autogo_onnx.errors import InputError
+from autogo_onnx.deadline import Deadline
 from autogo_onnx.fit_order import visits
-from autogo_onnx.fitting.segment import Boundary, Refused, Weights, fit
-from autogo_onnx.ground import Ground
-from autogo_onnx.pricing import GROUP, Measure, disjoint, price_signatures, signature
+from autogo_onnx.fitting.segment import Refused
+from autogo_onnx.ground import MACS_PER_SECOND, Ground
 from autogo_onnx.report import Skipped
-from autogo_onnx.score import score
 from autogo_onnx.segments import Site
 
-LEAST_SAVING = 0.002
 WORST_FIT = 0.5
 CLEARLY = 0.7
 SCORED_SAMPLES = 128
 FEWEST_SCORED = 4
 SCORED_SHARE = 0.5  # of the budget if every candidate were scored; about a third of them is
-PRICING_SHARE = 0.35
-SCORING_SHARE = 0.65
-# Multiply-accumulates that one core is trusted to do in a second; sizes the work, never a result.
-MACS_PER_SECOND = 2e10
+FITTING_SHARE = 0.5  # of what is left when it begins
 
 
 @dataclass(frozen=True)
@@ -87,49 +81,6 @@ class Fits:
     outcomes: tuple[Outcome, ...] = ()
 
 
-def price(ground: Ground, candidates: Sequence[Candidate]) -> list[tuple[Candidate, float]]:
-    """Candidates that save something, each with the share of the whole that it saves."""
-    counted = ground.job.counted
-    if counted is not None:
-        whole = counted.of_network(ground.reading.opgraph) or 1.0
-        prices = [(counted.cost(c.site.graph) - counted.cost(c.graph)) / whole for c in candidates]
-    else:
-        prices = _latency_prices(ground, candidates)
-    return [(c, p) for c, p in zip(candidates, prices, strict=True) if p >= LEAST_SAVING]
-
-
-def _macs_saved(ground: Ground, candidate: Candidate) -> float:
-    return (macs(candidate.site.graph) - macs(candidate.graph)) / max(1, ground.macs)
-
-
-def _latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> list[float]:
-    """The price of each candidate; 0 for what the time did not suffice to measure.
-
-    Signatures that save most multiply-accumulates are measured first.
-    """
-    signatures = [signature(c.site.graph, c.graph) for c in candidates]
-    alike: dict[str, list[Candidate]] = {}
-    for key, candidate in zip(signatures, candidates, strict=True):
-        alike.setdefault(key, []).append(candidate)
-    order = sorted(alike, key=lambda key: (-sum(_macs_saved(ground, c) for c in alike[key]), key))
-    ground.progress.stage("measure", len(order))
-    measure = Measure(ground.feed, ground.options.threads, ground.options.seed)
-    for start in range(0, len(order), GROUP):
-        keys = order[start : start + GROUP]
-        if ground.job.deadline.is_past(PRICING_SHARE) and not all(
-            k in ground.job.table.entries for k in keys
-        ):
-            ground.job.notes.append(
-                f"{len(order) - start} of {len(order)} kinds of replacement were not measured: "
-                "the budget (--budget) was too short"
-            )
-            break
-        steps = {k: disjoint([ground.step(c.site, c.graph) for c in alike[k]]) for k in keys}
-        price_signatures(ground.model, steps, measure, ground.job.table)
-        ground.progress.advance(len(keys))
-    return [ground.job.table.entries.get(key, 0.0) for key in signatures]
-
-
 def fit_and_score(
     ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations
 ) -> Fits:
@@ -141,28 +92,27 @@ def fit_and_score(
         original: activations of `ground.model` on the samples to fit on.
     """
     ground.progress.stage("fit", len(priced))
-    jury = _jury(ground, priced, original)
-    reference = jury.outputs_with({})
-    attempts: dict[Site, _Attempts] = {}
-    order = _order(priced)
-    for done, items in enumerate(order):
-        if ground.job.deadline.is_past(SCORING_SHARE):
-            left = sum(len(later) for later in order[done:])
-            ground.job.notes.append(
-                f"{left} of {len(priced)} candidates were not fitted, those that promised least: "
-                "the budget (--budget) was too short"
-            )
-            break
-        here = attempts.setdefault(items[0][0].site, _Attempts())
-        _fit_some(ground, items, original, here)
-        here.judge(jury, reference)
+    deadline = ground.job.deadline.part(FITTING_SHARE)
+    judging = scored_samples(ground, len(priced), original)
+    attempts = Attempts(ground, original, judging, {c.site for c, _ in priced})
+    found: dict[Site, _Found] = {}
+    left = 0
+    for items in _order(priced):
+        here = found.setdefault(items[0][0].site, _Found())
+        left += here.fit(items, attempts, deadline)
+        here.judge(attempts)
         ground.progress.advance(len(items))
+    if left:
+        ground.job.notes.append(
+            f"{left} of {len(priced)} candidates were not fitted, those that promised least: "
+            "the budget (--budget) was too short"
+        )
     return Fits(
-        tuple(item for here in attempts.values() for item in here.scored()),
+        tuple(item for here in found.values() for item in here.scored()),
         tuple(
-            Skipped(site.names, here.reasons[0]) for site, here in attempts.items() if not here.fits
+            Skipped(site.names, here.reasons[0]) for site, here in found.items() if not here.fits
         ),
-        tuple(one for here in attempts.values() for one in here.with_scores()),
+        tuple(one for here in found.values() for one in here.with_scores()),
     )
 
 
@@ -189,32 +139,49 @@ class _Fit:
 
 
 @dataclass(frozen=True)
-class _Attempts:
-    """What was tried at one site by now; it grows with every visit.
+class _Found:
+    """What was found at one site by now; it grows with every visit.
 
     Attributes:
         fits: candidates that follow the original well enough.
-        weights: of the fits of this visit; kept no longer, for they would fill memory.
         judged: those that were scored in the whole model.
         outcomes: of all fits.
         reasons: why the other candidates are not among the fits.
     """
 
     fits: list[_Fit] = field(default_factory=list)
-    weights: dict[Candidate, Weights] = field(default_factory=dict)
     judged: dict[Candidate, Scored] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
-    def judge(self, jury: Activations, reference: list[np.ndarray]) -> None:
+    def fit(
+        self, items: Sequence[tuple[Candidate, float]], attempts: Attempts, deadline: Deadline
+    ) -> int:
+        """Fit some candidates and note what became of them; how many there was no time for."""
+        late = 0
+        for candidate, saving in items:
+            if deadline.is_past() and not attempts.knows(candidate):
+                self.reasons.append("the budget (--budget) was too short")
+                late += 1
+                continue
+            error = attempts.error(candidate)
+            nmse = math.inf if isinstance(error, Refused) else error
+            self.outcomes.append(Outcome(candidate, saving, nmse))
+            if isinstance(error, Refused):
+                self.reasons.append(error.reason)
+            elif not nmse <= WORST_FIT:
+                self.reasons.append(f"no replacement follows the original: error {nmse:.2f}")
+            else:
+                self.fits.append(_Fit(candidate, saving, nmse))
+        return late
+
+    def judge(self, attempts: Attempts) -> None:
         """Score the new fits that are promising."""
         for one in promising(self.fits):
-            site, graph = one.candidate.site, one.candidate.graph
-            if one.candidate in self.weights:
-                weights = self.weights[one.candidate]
-                value = score(site, graph, weights, jury, reference)
+            if one.candidate not in self.judged:
+                value = attempts.score(one.candidate)
                 self.judged[one.candidate] = Scored(one.candidate, one.saving, one.nmse, value)
-        self.weights.clear()
+        attempts.forget()
 
     def scored(self) -> list[Scored]:
         """Items that may be chosen."""
@@ -224,37 +191,6 @@ class _Attempts:
         """The outcomes, those that were scored with their scores."""
         scores = {candidate: item.score for candidate, item in self.judged.items()}
         return [replace(one, score=scores.get(one.candidate)) for one in self.outcomes]
-
-
-def _fit_some(
-    ground: Ground,
-    items: Sequence[tuple[Candidate, float]],
-    original: Activations,
-    here: _Attempts,
-) -> None:
-    """Fit some candidates of one site and note what became of them."""
-    site = items[0][0].site
-    inputs = tuple(original.stream(name) for name in site.inputs)
-    target = original.stream(site.outputs[0])
-    boundary = Boundary(inputs, target, rows=ground.settings.rows, seed=ground.settings.seed)
-    weights = ground.weights(site)
-    for candidate, saving in items:
-        if ground.job.deadline.is_past(SCORING_SHARE):
-            here.reasons.append("the budget (--budget) was too short")
-            break
-        try:
-            fitted = fit(candidate.graph, site.graph, weights, boundary)
-        except InputError as error:
-            fitted = Refused(str(error))
-        nmse = math.inf if isinstance(fitted, Refused) else fitted.nmse
-        here.outcomes.append(Outcome(candidate, saving, nmse))
-        if isinstance(fitted, Refused):
-            here.reasons.append(fitted.reason)
-        elif not nmse <= WORST_FIT:
-            here.reasons.append(f"no replacement follows the original: error {nmse:.2f}")
-        else:
-            here.fits.append(_Fit(candidate, saving, nmse))
-            here.weights[candidate] = fitted.weights
 
 
 def promising(fits: Sequence[_Fit]) -> list[_Fit]:
@@ -270,15 +206,7 @@ def promising(fits: Sequence[_Fit]) -> list[_Fit]:
     ]
 
 
-def _jury(
-    ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations
-) -> Activations:
-    """The original's activations on the few samples that scores are taken on."""
-    original.require(sorted({n for c, _ in priced for n in (*c.site.inputs, *c.site.outputs)}))
-    return original.first(_scored_samples(ground, len(priced), original))
-
-
-def _scored_samples(ground: Ground, candidates: int, original: Activations) -> int:
+def scored_samples(ground: Ground, candidates: int, original: Activations) -> int:
     """As many samples as a share of the budget should allow, by counting multiply-accumulates."""
     seconds = max(1, ground.macs) / MACS_PER_SECOND / 2
     budget = SCORED_SHARE * ground.options.budget_s

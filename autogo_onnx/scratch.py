@@ -1,8 +1,12 @@
-"""A file for weights of large models that have no file of their own, and would fill the memory."""
+"""A file for weights of large models that have no file of their own, and would fill the memory.
+
+It is locked as long as its process lives, which tells it from one that a killed process left.
+"""
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
@@ -20,6 +24,8 @@ from autogo_onnx.tensor_data import Array, Place, align, chunks, header, refer
 # ONNX asks for whole pages, so that the file can be mapped into memory.
 _PAGE_BYTES = 4096
 _ON_DISK = "/var/tmp"
+_PREFIX = "autogo-onnx-"
+_NAME = "weights"
 
 
 def put_aside(name: str, array: Array) -> onnx.TensorProto:
@@ -43,23 +49,40 @@ def moved_aside(tensor: onnx.TensorProto) -> onnx.TensorProto:
 
 def _appended(pieces: Iterable[bytes | memoryview]) -> Place:
     try:
-        file = _scratch()
+        file, path = _scratch()
         offset = align(file, _PAGE_BYTES)
         for piece in pieces:
             file.write(piece)
         file.flush()
-        return Place(Path(file.name), offset, file.tell() - offset)
+        return Place(path, offset, file.tell() - offset)
     except OSError as error:
         why = error.strerror or error
         raise InputError(f"no room on disk for large weights ({folder()}): {why}") from None
 
 
 @cache
-def _scratch() -> IO[bytes]:
+def _scratch() -> tuple[IO[bytes], Path]:
     """The one file for values that have no file yet, in the system's folder for large ones."""
-    made = tempfile.mkdtemp(prefix="autogo-onnx-", dir=folder())
+    _remove_left()
+    made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder()))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return Path(made, "weights").open("xb")
+    file, path = (made / "new").open("xb"), made / _NAME
+    fcntl.flock(file, fcntl.LOCK_EX)
+    Path(file.name).rename(path)  # Only now others look at it.
+    return file, path
+
+
+def _remove_left() -> None:
+    """Remove what killed processes of this user left: their files are no longer locked."""
+    for file in Path(folder()).glob(f"{_PREFIX}*/{_NAME}"):
+        try:
+            is_ours = file.parent.lstat().st_uid == os.getuid() and not file.parent.is_symlink()
+            with file.open("rb") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # It is in use, or gone by now.
+        if is_ours:
+            shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def folder() -> str:

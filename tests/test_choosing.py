@@ -6,14 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import onnx
-import pytest
 
-from autogo_onnx.deadline import Deadline
 from autogo_onnx.fidelity import Fidelity
-from autogo_onnx.frontier import Point, best, pareto, plan_key
+from autogo_onnx.frontier import best, pareto
 from autogo_onnx.gate import Verdict
 from autogo_onnx.opgraph import Op, OpGraph
 from autogo_onnx.planning import CLEARLY, Scored, promising, undominated
+from autogo_onnx.plans import Point, plan_key
 from autogo_onnx.pricing import signature
 
 
@@ -78,13 +77,3 @@ def test_plan_key_tells_plans_apart_and_not_their_order() -> None:
 def test_signature_ignores_pads_and_nothing_else() -> None:
     assert signature(conv(), conv((0, 0, 2, 2))) == signature(conv(), conv((2, 2, 0, 0)))
     assert signature(conv(), conv()) != signature(conv(), conv(kernel=2))
-
-
-def test_deadline_counts_from_its_making(monkeypatch: pytest.MonkeyPatch) -> None:
-    deadline = Deadline(100.0, start=0.0)
-    monkeypatch.setattr("time.monotonic", lambda: 60.0)
-    assert deadline.elapsed() == 60.0
-    assert deadline.is_past(0.5)
-    assert not deadline.is_past(0.7)
-    assert deadline.has(40.0)
-    assert not deadline.has(41.0)

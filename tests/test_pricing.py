@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from fitting_cases import convolution
 from net_cases import pictures, reading_of, residual_net
 
 from autogo_onnx import pricing
+from autogo_onnx.deadline import Deadline
 from autogo_onnx.fitting.moments import Window
+from autogo_onnx.given import Pace
 from autogo_onnx.latency_table import LatencyTable
-from autogo_onnx.pricing import Measure, disjoint, price_signatures, signature
+from autogo_onnx.pricing import (
+    GROUP,
+    Change,
+    Measure,
+    all_replaced,
+    disjoint,
+    measure_savings,
+    signature,
+)
 from autogo_onnx.sites import find_sites
 from autogo_onnx.step import Step
 from autogo_onnx.variants import variants
@@ -45,25 +57,48 @@ def test_disjoint_takes_what_comes_first() -> None:
     assert disjoint([*alone, *pair]) == alone
 
 
-def test_prices_are_shares_per_site_and_known_ones_are_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(pricing, "SECONDS_PER_SESSION", 0.02)
+def changes() -> dict[str, Change]:
     alike = {
         "a": steps("separable", "node2", "node4", "node7", "node9"),
         "b": steps("low_rank", "node2"),
         "known": steps("separable", "node4"),
     }
+    return {
+        key: Change(partial(all_replaced, MODEL, some, 0), len(some)) for key, some in alike.items()
+    }
+
+
+def test_prices_are_shares_per_site_and_known_ones_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pricing, "SECONDS_PER_SESSION", 0.02)
     table = LatencyTable("1", 1, {"known": 0.25})
-    price_signatures(MODEL, alike, Measure(FEED), table)
-    assert set(table.entries) == set(alike)
+    done: list[int] = []
+    assert measure_savings(MODEL, changes(), Measure(FEED), table, done.append) == []
+    assert set(table.entries) == {"a", "b", "known"}
     assert table.entries["known"] == 0.25
     assert all(-2.0 < table.entries[key] < 1.0 for key in "ab")
     assert table.entries["a"] < 0.25
+    assert done == [1, 2]
 
 
 def test_nothing_is_measured_when_all_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pricing, "interleave", None)
-    table = LatencyTable("1", 1, {"a": 0.5})
-    price_signatures(MODEL, {"a": steps("separable", "node2")}, Measure(FEED), table)
-    assert table.entries == {"a": 0.5}
+    prices = dict.fromkeys(("a", "b", "known"), 0.5)
+    table = LatencyTable("1", 1, dict(prices))
+    measure_savings(MODEL, changes(), Measure(FEED), table)
+    assert table.entries == prices
+
+
+def test_no_group_is_begun_that_would_end_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pricing, "interleave", None)
+    table = LatencyTable("1", 1, {"known": 0.25})
+    late = Measure(FEED, deadline=Deadline(0.0))
+    assert measure_savings(MODEL, changes(), late, table) == ["a", "b"]
+    assert table.entries == {"known": 0.25}
+
+
+def test_slow_or_large_models_are_measured_a_few_at_a_time() -> None:
+    assert Measure(FEED, pace=Pace(0.01, 0.001)).group == GROUP
+    assert Measure(FEED, pace=Pace(0.5, 0.1)).group == 4
+    assert Measure(FEED, pace=Pace(10.0, 1.0)).group == 1

@@ -25,8 +25,8 @@ from autogo_onnx.segment_db import workers as working
 from autogo_onnx.segment_db.build import build, chosen, code_version
 from autogo_onnx.segment_db.pipeline import Settings
 from autogo_onnx.segment_db.store import open_store
-from autogo_onnx.segment_db.work_folder import work_folder
 from autogo_onnx.segment_db.workers import ThisProcess, Workers, local, on_cluster
+from autogo_onnx.work_folder import work_folder
 
 SMALL = Settings((("nasbench_macro", 8), ("hiaml", 8)), vocabulary_size=300, least_share=0.1)
 Factory = Callable[[], AbstractContextManager[Workers]]

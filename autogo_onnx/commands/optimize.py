@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from autogo_onnx.commands import values
-from autogo_onnx.commands.values import DEFAULTS, FILE, FOLDER, duration, size
+from autogo_onnx.commands.values import ANY_PATH, DEFAULTS, FILE, FOLDER, duration, size
+from autogo_onnx.deadline import Clock
 from autogo_onnx.options import Options
+
+if TYPE_CHECKING:
+    from autogo_onnx.report import Report
 
 _EXIT_CODES = (
     "Exit codes: 0 done, also when nothing could be improved; 1 --check would change something; "
@@ -22,6 +26,22 @@ _EXIT_CODES = (
 @click.option("-o", "--output", type=FILE, help="Where the new model is written.")
 @values.sample_options
 @values.evaluate_option
+@click.option(
+    "--distill",
+    type=ANY_PATH,
+    help="More unlabelled samples, as for --calibration: what saves too much to pass is trained "
+    "back on them, within --budget. Needs the extra [train].",
+)
+@click.option(
+    "--distill-labels",
+    type=FILE,
+    help="Class indices in the order of --distill (.npy, .csv), for the training to see.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Rounds over --distill for one plan.  [default: what suits the number of samples]",
+)
 @click.option(
     "--max-drop",
     type=click.FloatRange(min=0),
@@ -73,6 +93,12 @@ _EXIT_CODES = (
     default=DEFAULTS.budget_s,
     help="Wall-clock time for the whole run, as 90s or 10m.  [default: 10m]",
 )
+@click.option(
+    "--work-dir",
+    type=FOLDER,
+    help="Keeps what was found by now: if the run is interrupted, the same command goes on from "
+    "there, with what is left of --budget. Emptied when the run is done.",
+)
 @values.seed_option
 @click.option("--pareto", type=FOLDER, help="Folder for every model of the Pareto set.")
 @click.option("--report", "report_path", type=FILE, help="Write the report: .json, .html or .txt.")
@@ -99,6 +125,7 @@ def optimize(model: Path, output: Path | None, check: bool, **given: Any) -> int
 
     Without --calibration the network's function is not changed: only exact rewrites are applied.
     """
+    clock = Clock()  # What is loaded next counts.
     from autogo_onnx import results
     from autogo_onnx.console import progress_on
     from autogo_onnx.optimization import optimize as run
@@ -116,8 +143,11 @@ def optimize(model: Path, output: Path | None, check: bool, **given: Any) -> int
     )
     results.check(places)
     options = results.reusing_prices(Options(**given))
+
+    def deliver(report: Report) -> None:
+        results.write(report, places, like=model)
+
     with progress_on(quiet=quiet) as progress:
-        report = run(model, options=options, progress=progress)
-    results.write(report, places, like=model)
+        report = run(model, options=options, progress=progress, clock=clock, deliver=deliver)
     click.echo(to_text(report, explain=explain), nl=False)
     return int(check and report.changed)

@@ -23,8 +23,8 @@ from autogo_onnx.segment_db.families import FAMILIES
 from autogo_onnx.segment_db.image import image
 from autogo_onnx.segment_db.mining import Mined
 from autogo_onnx.segment_db.pipeline import Pipeline, Settings
-from autogo_onnx.segment_db.work_folder import work_folder
 from autogo_onnx.segment_db.workers import ThisProcess, Workers
+from autogo_onnx.work_folder import work_folder
 
 SHIPPED = Settings(
     (

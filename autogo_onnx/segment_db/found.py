@@ -30,6 +30,10 @@ class Found(Sequence[_Item], Generic[_Item]):
         for start in range(0, len(self._numbers), _CHUNK):
             yield from self._read(self._numbers[start : start + _CHUNK])
 
+    def ordered(self, places: Sequence[int]) -> Found[_Item]:
+        """Some of them, by their places, in another order."""
+        return Found([self._numbers[place] for place in places], self._read)
+
     @overload
     def __getitem__(self, index: int) -> _Item: ...
     @overload

@@ -17,10 +17,10 @@ from typing import TypeVar
 from autogo_onnx.progress import Progress
 from autogo_onnx.segment_db import mining
 from autogo_onnx.segment_db.families import FAMILIES
-from autogo_onnx.segment_db.parts import packed, summed
+from autogo_onnx.segment_db.parts import packed, summed, unpacked
 from autogo_onnx.segment_db.vocabulary import Vocabulary
-from autogo_onnx.segment_db.work_folder import WorkFolder
 from autogo_onnx.segment_db.workers import Workers
+from autogo_onnx.work_folder import WorkFolder
 
 PART = 256  # networks in a part
 FILES = 256  # open at once
@@ -127,7 +127,12 @@ class Pipeline:
             counts = [f"{group[0]}+" for group in groups]
             for name, group in zip(counts, groups, strict=True):
                 self.work.put(name, packed(self._summed(group)))
-        return summed(self.work.lines(name) for name in counts)
+        return summed(self._lines(name) for name in counts)
+
+    def _lines(self, name: str) -> Iterator[bytes]:
+        """The lines of a part, read as they are asked for."""
+        with self.work.opened(name) as part:
+            yield from unpacked(part)
 
 
 def _serialized(codes: bytes) -> bytes:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import BinaryIO
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.files import make_folder
-from autogo_onnx.segment_db.parts import unpacked
 
 _DIGEST_BYTES = 16
 _SUFFIX = ".part"
@@ -96,11 +96,12 @@ class WorkFolder:
         except OSError as error:
             raise InputError(f"{temporary}: cannot be written: {error.strerror}") from None
 
-    def lines(self, name: str) -> Iterator[bytes]:
-        """The lines of a gzip-packed part that is there, read as they are asked for, unchecked."""
+    @contextmanager
+    def opened(self, name: str) -> Iterator[BinaryIO]:
+        """The content of a part that is there, unchecked, to be read as it is needed."""
         with self._file(name).open("rb") as file:
             file.seek(_DIGEST_BYTES)
-            yield from unpacked(file)
+            yield file
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those of some parts that are still to be made."""

@@ -7,17 +7,29 @@ from dataclasses import dataclass
 
 from autogo_onnx.activations import Activations
 from autogo_onnx.candidates import Candidate, Catalogue
+from autogo_onnx.cost import macs
+from autogo_onnx.deadline import Deadline
+from autogo_onnx.distillation import Lessons, distil, read_lessons
 from autogo_onnx.errors import InputError
-from autogo_onnx.frontier import Point, best, explore
+from autogo_onnx.frontier import best, explore
 from autogo_onnx.gate import Gate
 from autogo_onnx.ground import Ground
-from autogo_onnx.planning import Fits, Outcome, fit_and_score, price
+from autogo_onnx.planning import Fits, Outcome, fit_and_score
+from autogo_onnx.plans import Plans, Point
 from autogo_onnx.predictor import open_predictor
 from autogo_onnx.report import Skipped
+from autogo_onnx.savings import price
 from autogo_onnx.segment_db.segmentation import pieces
 from autogo_onnx.segment_db.store import open_store
+from autogo_onnx.segments import Site
 from autogo_onnx.sites import find_sites, left_alone
 from autogo_onnx.variants import fine_widths, rounded_widths
+from autogo_onnx.widths import propose_narrowings
+
+SEGMENT_SHARE = 0.2
+"""Of the time that is left, for finding candidates."""
+SEARCH_SHARE = 0.3
+"""Of the time that is left, for plans that need no training, where there is training."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,12 @@ def improve(ground: Ground) -> Improvement:
     """Segment, propose, price, fit, score, select and realize.
 
     Raises:
-        InputError: the database, the predictor or the user's metric cannot be used.
+        InputError: the database, the predictor, the user's metric or the samples to train on cannot
+            be used.
         PromiseError: a fit gave other weights than its segment needs.
     """
     watch = Stopwatch(ground)
+    material = _to_learn_from(ground)
     candidates = propose(ground)
     watch.lap("segment")
     gate = Gate(ground)
@@ -74,6 +88,8 @@ def improve(ground: Ground) -> Improvement:
             "no room on the disk for more (--memory)"
         )
     watch.lap("calibrate")
+    narrowings = propose_narrowings(ground, original)
+    watch.lap("narrow")
     priced = price(ground, candidates)
     watch.lap("measure")
     if not priced:
@@ -81,8 +97,13 @@ def improve(ground: Ground) -> Improvement:
     fits = _fits(ground, priced, original)
     del original  # Plans keep activations of their own.
     watch.lap("fit")
-    points = explore(ground, fits.scored, gate) if fits.scored else []
-    watch.lap("select")
+    points: list[Point] = []
+    if fits.scored or narrowings:
+        plans = Plans(gate, fits.scored, narrowings)
+        points = explore(plans, _until(ground))
+        watch.lap("select")
+        points += _trained_back(plans, material)
+        watch.lap("distil")
     alone = left_alone(ground.reading, fixed_size=ground.has_fixed_size)
     refused = [Skipped(names, reason) for reason, names in alone.items()]
     return Improvement(
@@ -93,6 +114,22 @@ def improve(ground: Ground) -> Improvement:
         outcomes=fits.outcomes,
         seconds=watch.seconds,
     )
+
+
+def _until(ground: Ground) -> Deadline:
+    """When to stop looking for plans that need no training."""
+    whole = ground.job.deadline
+    return whole if ground.options.distill is None else whole.part(SEARCH_SHARE)
+
+
+def _to_learn_from(ground: Ground) -> Lessons | None:
+    """Samples to train on, which are refused before minutes are spent."""
+    return None if ground.options.distill is None else read_lessons(ground)
+
+
+def _trained_back(plans: Plans, material: Lessons | None) -> list[Point]:
+    """Plans that were trained on the user's samples, where there are such."""
+    return [] if material is None else distil(plans, material)
 
 
 def _fits(ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations) -> Fits:
@@ -120,4 +157,22 @@ def propose(ground: Ground) -> list[Candidate]:
     predictor = open_predictor(ground.options.predictor)
     catalogue = Catalogue(ground.reading, store, predictor, widths=widths)
     sites = find_sites(ground.reading, cuts, fixed_size=ground.has_fixed_size)
-    return [candidate for site in sites for candidate in catalogue.candidates(site)]
+    found = _found(catalogue, sites, ground.job.deadline.part(SEGMENT_SHARE))
+    if len(found) < len(sites):
+        ground.job.notes.append(
+            f"{len(sites) - len(found)} of {len(sites)} sites got no candidates, those with the "
+            "fewest multiply-accumulates: the budget (--budget) was too short"
+        )
+    return [candidate for site in sites for candidate in found.get(site, ())]
+
+
+def _found(
+    catalogue: Catalogue, sites: Sequence[Site], deadline: Deadline
+) -> dict[Site, tuple[Candidate, ...]]:
+    """Candidates by site, the sites that compute most first, until the deadline."""
+    found = {}
+    for site in sorted(sites, key=lambda site: (-macs(site.graph), site.cut.ops)):
+        if deadline.is_past():
+            break
+        found[site] = catalogue.candidates(site)
+    return found

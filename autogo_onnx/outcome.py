@@ -27,8 +27,8 @@ from autogo_onnx.rewriters import Verdict
 from autogo_onnx.verify import Fidelity
 
 if TYPE_CHECKING:
-    from autogo_onnx.frontier import Point
     from autogo_onnx.improvement import Improvement
+    from autogo_onnx.plans import Point
 
 
 @dataclass(frozen=True)
@@ -125,18 +125,40 @@ def _source(job: Job) -> ModelInfo:
 
 
 def _plan(point: Point | None, before_ms: float | None) -> tuple[Replacement, ...]:
-    return tuple(
-        Replacement(
-            site=s.candidate.site.names,
-            segment=s.candidate.name,
-            macs_delta=macs(s.candidate.graph) - macs(s.candidate.site.graph),
-            latency_delta_ms=None if before_ms is None else -s.saving * before_ms,
-            nmse=s.nmse,
-            score=s.score,
-            params_delta=parameters(s.candidate.graph) - parameters(s.candidate.site.graph),
+    if point is None:
+        return ()
+    from autogo_onnx.widths.narrowing import Narrowing
+
+    entries = []
+    for choice in point.plan:
+        saved = None if before_ms is None else -choice.saving * before_ms
+        if isinstance(choice, Narrowing):
+            entries.append(
+                Replacement(
+                    site=choice.names,
+                    segment=f"width {choice.space.size} -> {len(choice.kept)}",
+                    macs_delta=choice.macs_delta,
+                    latency_delta_ms=saved,
+                    nmse=choice.nmse,
+                    score=choice.score,
+                    params_delta=choice.params_delta,
+                )
+            )
+            continue
+        candidate = choice.candidate
+        site, graph = candidate.site, candidate.graph
+        entries.append(
+            Replacement(
+                site=site.names,
+                segment=candidate.name,
+                macs_delta=macs(graph) - macs(site.graph),
+                latency_delta_ms=saved,
+                nmse=choice.nmse,
+                score=choice.score,
+                params_delta=parameters(graph) - parameters(site.graph),
+            )
         )
-        for s in (point.plan if point else ())
-    )
+    return tuple(entries)
 
 
 def _pareto(job: Job, improvement: Improvement | None) -> tuple[ParetoPoint, ...]:

@@ -6,11 +6,12 @@ latency saved, 0.4 % more of the answers stay the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from autogo_onnx.fitting.segment import LARGEST_GRAM
 from autogo_onnx.opgraph import Op, OpGraph
 from autogo_onnx.segments import Reading, op_weights, site_of
 from autogo_onnx.step import Step
@@ -27,7 +28,14 @@ ROWS_ENOUGH = 500
 weights takes as long as a dense one, but for this."""
 
 
-def refits(reading: Reading, steps: Sequence[Step], *, samples: int, rows: int) -> list[Step]:
+def refits(
+    reading: Reading,
+    steps: Sequence[Step],
+    *,
+    samples: int,
+    rows: int,
+    changed: Collection[int] = (),
+) -> list[Step]:
     """The untouched convolutions and fully connected layers behind the first replacement.
 
     Those that are left out would see too few positions to be fitted, or have too many weights.
@@ -37,13 +45,17 @@ def refits(reading: Reading, steps: Sequence[Step], *, samples: int, rows: int) 
         steps: the replacements.
         samples: that are fitted on.
         rows: most positions that a fit sees.
+        changed: layers that lost inputs: they have to be fitted, even where that takes long.
     """
     taken = {i for step in steps for i in step.site.cut.ops}
-    downstream = _descendants(reading.opgraph, taken)
-    found = (_refit(reading, i) for i in sorted(downstream - taken))
-    return [
-        step for step in found if step is not None and _columns(step) <= _most(step, samples, rows)
-    ]
+    downstream = _descendants(reading.opgraph, taken | set(changed)) | set(changed)
+    found = []
+    for index in sorted(downstream - taken):
+        step = refit(reading, index)
+        largest = LARGEST_GRAM if index in changed else REFIT_COLUMNS
+        if step is not None and _columns(step) <= min(largest, most_columns(step, samples, rows)):
+            found.append(step)
+    return found
 
 
 def rows_for(step: Step, rows: int) -> int:
@@ -56,13 +68,14 @@ def _columns(step: Step) -> int:
     return int(np.prod(step.site_weights[0][0].shape[1:]))
 
 
-def _most(step: Step, samples: int, rows: int) -> int:
-    """So many weights per output can be fitted."""
+def most_columns(step: Step, samples: int, rows: int) -> int:
+    """So many weights per output can be fitted on what its layer sees."""
     positions = int(np.prod(step.replacement.op_shapes[0][2:]))
-    return min(REFIT_COLUMNS, min(rows, samples * positions) // ROWS_PER_COLUMN)
+    return min(rows, samples * positions) // ROWS_PER_COLUMN
 
 
-def _refit(reading: Reading, index: int) -> Step | None:
+def refit(reading: Reading, index: int) -> Step | None:
+    """An operator replaced by itself; None where it is none that is fitted."""
     op, weights = reading.opgraph.ops[index], op_weights(reading.nodes[index])
     site = site_of(reading, [index])
     if len(op.inputs) != 1 or len(site.outputs) != 1 or not site.graph.op_shapes[0]:

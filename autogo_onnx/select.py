@@ -1,8 +1,8 @@
-"""Which replacements to make together: a knapsack over sites that may not overlap."""
+"""Which changes to make together: a knapsack whose items may exclude each other, or overlap."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import median
@@ -13,27 +13,39 @@ TIE_BREAK = 1e-5
 # Savings are shares of a latency, so a billionth is nothing.
 SLACK = 1e-9
 
+Overlaps = Mapping[tuple[int, int], float]
+"""What two items, by index, save less together than each by itself."""
+NONE: Overlaps = {}
+
 
 @dataclass(frozen=True)
 class Item:
-    """One possible replacement.
+    """One possible change.
 
     Attributes:
-        ops: the operators it covers.
+        ops: what it takes for itself, as the operators that a replacement covers: no two items that
+            share any can be chosen together.
         saving: what it saves; an item that saves nothing is never chosen.
         score: what it costs in fidelity, not negative; an infinite one is never chosen.
     """
 
-    ops: frozenset[int]
+    ops: frozenset[Hashable]
     saving: float
     score: float
 
 
-def select(items: Sequence[Item], target: float, *, max_seconds: float = 20.0) -> tuple[int, ...]:
+def select(
+    items: Sequence[Item],
+    target: float,
+    overlaps: Overlaps = NONE,
+    *,
+    largest: float | None = None,
+    max_seconds: float = 20.0,
+) -> tuple[int, ...]:
     """Indices of the items with the least summed score that save at least `target` together.
 
-    Covers every operator at most once. Where the target is out of reach, the largest saving is
-    taken. Equal scores are decided by the order of the items.
+    Where the target is out of reach, the largest saving is taken, which is found first unless it is
+    given. Equal scores are decided by the order of the items.
 
     >>> pair, half = Item(frozenset({0, 1}), 0.3, 1.0), Item(frozenset({1}), 0.2, 0.1)
     >>> select([pair, half], 0.1), select([pair, half], 0.25)
@@ -42,61 +54,87 @@ def select(items: Sequence[Item], target: float, *, max_seconds: float = 20.0) -
     usable = [i for i, item in enumerate(items) if _is_usable(item)]
     if not usable or target <= 0.0:
         return ()
-    chosen = _select([items[i] for i in usable], target, max_seconds)
-    return tuple(usable[i] for i in chosen)
+    problem = _Problem([items[i] for i in usable], _among(overlaps, usable), max_seconds)
+    most = problem.most() if largest is None else largest
+    return tuple(usable[i] for i in problem.cheapest(min(target, most)))
+
+
+def largest_saving(
+    items: Sequence[Item], overlaps: Overlaps = NONE, *, max_seconds: float = 20.0
+) -> float:
+    """The largest saving that any set of usable items that fit together reaches."""
+    usable = [i for i, item in enumerate(items) if _is_usable(item)]
+    if not usable:
+        return 0.0
+    return _Problem([items[i] for i in usable], _among(overlaps, usable), max_seconds).most()
 
 
 def _is_usable(item: Item) -> bool:
     return item.saving > 0.0 and isfinite(item.score)
 
 
-def _select(items: Sequence[Item], target: float, max_seconds: float) -> tuple[int, ...]:
-    import mip
+def _among(overlaps: Overlaps, usable: Sequence[int]) -> dict[tuple[int, int], float]:
+    """Those between usable items, by their place among them."""
+    place = {index: k for k, index in enumerate(usable)}
+    return {
+        (place[i], place[j]): less
+        for (i, j), less in overlaps.items()
+        if less > 0.0 and i in place and j in place
+    }
 
-    goal = min(target, largest_saving(items, max_seconds=max_seconds)) - SLACK
-    model, chosen = _conflicts(items)
-    unit = median(item.score for item in items) or max(item.score for item in items) or 1.0
-    model.objective = mip.minimize(
-        mip.xsum(
-            (item.score / unit + TIE_BREAK * i / len(items)) * x
-            for i, (item, x) in enumerate(zip(items, chosen, strict=True))
+
+class _Problem:
+    """Items that can all be chosen; the programs that choose some of them."""
+
+    def __init__(self, items: Sequence[Item], overlaps: Overlaps, max_seconds: float) -> None:
+        self.items, self.overlaps, self.max_seconds = items, overlaps, max_seconds
+
+    def most(self) -> float:
+        """The largest saving."""
+        import mip
+
+        model, _, saving = self._model()
+        model.objective = mip.maximize(saving)
+        model.optimize(max_seconds=self.max_seconds)
+        return float(model.objective_value or 0.0)
+
+    def cheapest(self, target: float) -> tuple[int, ...]:
+        """The items with the least score that save the target, which can be reached."""
+        import mip
+
+        model, chosen, saving = self._model()
+        scores = [item.score for item in self.items]
+        unit = median(scores) or max(scores) or 1.0
+        model.objective = mip.minimize(
+            mip.xsum(
+                (score / unit + TIE_BREAK * i / len(scores)) * x
+                for i, (score, x) in enumerate(zip(scores, chosen, strict=True))
+            )
         )
-    )
-    model += mip.xsum(i.saving * x for i, x in zip(items, chosen, strict=True)) >= goal
-    model.optimize(max_seconds=max_seconds)
-    return tuple(i for i, x in enumerate(chosen) if x.x is not None and x.x > 0.5)
+        model += saving >= target - SLACK
+        model.optimize(max_seconds=self.max_seconds)
+        return tuple(i for i, x in enumerate(chosen) if x.x is not None and x.x > 0.5)
 
+    def _model(self) -> tuple[Any, list[Any], Any]:
+        """A model with one binary per item, these, and what they save together."""
+        import mip
 
-def largest_saving(items: Sequence[Item], *, max_seconds: float = 20.0) -> float:
-    """The largest saving that any set of usable items without overlap reaches."""
-    import mip
-
-    usable = [item for item in items if _is_usable(item)]
-    if not usable:
-        return 0.0
-    model, chosen = _conflicts(usable)
-    model.objective = mip.maximize(
-        mip.xsum(item.saving * x for item, x in zip(usable, chosen, strict=True))
-    )
-    model.optimize(max_seconds=max_seconds)
-    return float(model.objective_value or 0.0)
-
-
-def _conflicts(items: Sequence[Item]) -> tuple[Any, list[Any]]:
-    """A model with one binary per item and, per operator, at most one item that covers it."""
-    import mip
-
-    model = mip.Model(solver_name=mip.CBC)
-    model.verbose = 0
-    model.threads = 1
-    model.seed = 0
-    model.max_mip_gap = 0.0
-    chosen = [model.add_var(f"x{i}", var_type=mip.BINARY) for i in range(len(items))]
-    covers: dict[int, list[int]] = {}
-    for i, item in enumerate(items):
-        for op in item.ops:
-            covers.setdefault(op, []).append(i)
-    for op in sorted(covers):
-        if len(covers[op]) > 1:
-            model += mip.xsum(chosen[i] for i in covers[op]) <= 1
-    return model, chosen
+        model = mip.Model(solver_name=mip.CBC)
+        model.verbose = 0
+        model.threads = 1
+        model.seed = 0
+        model.max_mip_gap = 0.0
+        chosen = [model.add_var(f"x{i}", var_type=mip.BINARY) for i in range(len(self.items))]
+        takers: dict[Hashable, list[int]] = {}
+        for i, item in enumerate(self.items):
+            for op in item.ops:
+                takers.setdefault(op, []).append(i)
+        # Sorted, because what items take is a set, in no order that another process has too.
+        for members in sorted({tuple(m) for m in takers.values() if len(m) > 1}):
+            model += mip.xsum(chosen[i] for i in members) <= 1
+        saving = mip.xsum(item.saving * x for item, x in zip(self.items, chosen, strict=True))
+        for k, ((i, j), less) in enumerate(sorted(self.overlaps.items())):
+            both = model.add_var(f"z{k}", lb=0.0)
+            model += both >= chosen[i] + chosen[j] - 1
+            saving -= less * both
+        return model, chosen, saving

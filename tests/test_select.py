@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -48,6 +49,34 @@ def test_the_least_score_that_saves_enough(items: list[Item], thousandths: int) 
     best = min(scores[plan] for plan in enough)
     typical = sorted(i.score for i in items)[len(items) // 2]
     assert scores[chosen] <= best + 2e-5 * typical + 1e-6 * best
+
+
+@settings(max_examples=40, deadline=None)
+@given(instances(), st.integers(1, 600), st.integers(0, 10**6))
+def test_what_two_items_save_twice_counts_once(
+    items: list[Item], thousandths: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    less = {
+        (i, j): float(rng.integers(0, 60)) / 1000
+        for i, j in combinations(range(len(items)), 2)
+        if rng.random() < 0.5
+    }
+
+    def saving(plan: tuple[int, ...]) -> float:
+        alone = sum(items[i].saving for i in plan)
+        return alone - sum(less.get(pair, 0.0) for pair in combinations(plan, 2))
+
+    # An item that saves nothing by itself is never chosen.
+    every = [plan for plan in plans(items) if all(items[i].saving > 0 for i in plan)]
+    most = max(map(saving, every))
+    assert largest_saving(items, less) == pytest.approx(most, abs=1e-6)
+    chosen = select(items, thousandths / 1000, less)
+    enough = [p for p in every if saving(p) >= min(thousandths / 1000, most) - 1e-6]
+    assert chosen in enough
+    scores = {plan: sum(items[i].score for i in plan) for plan in enough}
+    typical = sorted(item.score for item in items)[len(items) // 2]
+    assert scores[chosen] <= min(scores.values()) * (1 + 1e-6) + 2e-5 * typical
 
 
 def test_overlapping_items_are_never_chosen_together() -> None:

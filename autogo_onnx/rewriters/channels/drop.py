@@ -56,12 +56,12 @@ def drops(spaces: Spaces, needed: dict[str, np.ndarray], sum_up: Sum) -> Iterato
     """
     settle(spaces, needed)
     _fill_blocks(spaces, needed)
-    for loss in _losses(spaces, needed):
-        yield _drop(spaces, loss, sum_up)
+    for loss in losses(spaces, needed):
+        yield loss.drop(spaces, sum_up)
 
 
 @dataclass
-class _Loss:
+class Loss:
     """What linked spaces lose, and the nodes that have to do with it; see `Drop`."""
 
     keep: dict[str, np.ndarray] = field(default_factory=dict)
@@ -69,14 +69,34 @@ class _Loss:
     steps: list[gs.Node] = field(default_factory=list)
     sinks: list[tuple[str, gs.Node]] = field(default_factory=list)
 
+    def drop(self, spaces: Spaces, sum_up: Sum) -> Drop | Skip:
+        """The match, or why a layer behind cannot do without the channels."""
+        weights: list[tuple[gs.Node, Weights]] = []
+        for name, node in self.sinks:
+            found = sum_up(name, node, self.keep[spaces.of(name)])
+            if isinstance(found, str):
+                return Skip((node,), found)
+            weights.append((node, found))
+        layers = [*(node for _, node in self.makers), *(node for node, _ in weights)]
+        nodes = {id(node): node for node in (*layers, *self.steps)}
+        return Drop(
+            tuple(nodes.values()),
+            spaces,
+            self.keep,
+            tuple(self.makers),
+            tuple(self.steps),
+            tuple(weights),
+        )
 
-def _losses(spaces: Spaces, needed: dict[str, np.ndarray]) -> list[_Loss]:
+
+def losses(spaces: Spaces, needed: dict[str, np.ndarray]) -> list[Loss]:
+    """What goes when only `needed` stays (bool[channels] per space), linked spaces together."""
     component = _components(spaces)
-    losses: dict[str, _Loss] = {}
-    of: dict[str, _Loss] = {}
+    found: dict[str, Loss] = {}
+    of: dict[str, Loss] = {}
     for root, channels in needed.items():
         if not channels.all():
-            of[root] = losses.setdefault(component[root], _Loss())
+            of[root] = found.setdefault(component[root], Loss())
             of[root].keep[root] = np.flatnonzero(channels)
     for name, node in spaces.makers.items():
         if spaces.of(name) in of:
@@ -90,7 +110,7 @@ def _losses(spaces: Spaces, needed: dict[str, np.ndarray]) -> list[_Loss]:
         known = [root for root in map(spaces.of, names) if root in of]
         if known:
             of[known[0]].steps.append(node)
-    return list(losses.values())
+    return list(found.values())
 
 
 def unneeded(spaces: Spaces) -> dict[str, np.ndarray]:
@@ -166,25 +186,6 @@ def _fill_blocks(spaces: Spaces, needed: dict[str, np.ndarray]) -> None:
         missing = -int(channels.sum()) % block
         channels[np.flatnonzero(~channels)[:missing]] = True
     settle(spaces, needed)
-
-
-def _drop(spaces: Spaces, loss: _Loss, sum_up: Sum) -> Drop | Skip:
-    weights: list[tuple[gs.Node, Weights]] = []
-    for name, node in loss.sinks:
-        found = sum_up(name, node, loss.keep[spaces.of(name)])
-        if isinstance(found, str):
-            return Skip((node,), found)
-        weights.append((node, found))
-    layers = [*(node for _, node in loss.makers), *(node for node, _ in weights)]
-    nodes = {id(node): node for node in (*layers, *loss.steps)}
-    return Drop(
-        tuple(nodes.values()),
-        spaces,
-        loss.keep,
-        tuple(loss.makers),
-        tuple(loss.steps),
-        tuple(weights),
-    )
 
 
 def input_axis(node: gs.Node) -> int:

@@ -1,0 +1,267 @@
+"""Plans of changes made real on demand, each once, and measured on both axes.
+
+Summed scores and savings only propose. What a plan costs and saves is measured on the realized
+model: fidelity on samples that nothing was fitted on, latency against the original.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import onnx
+
+from autogo_onnx import latency
+from autogo_onnx.assemble import realize
+from autogo_onnx.deadline import Deadline
+from autogo_onnx.ending import PATIENCE
+from autogo_onnx.fitting.segment import Refused
+from autogo_onnx.gate import Gate, Verdict
+from autogo_onnx.ground import Ground
+from autogo_onnx.kept_plans import Judged, is_remembered, remembered
+from autogo_onnx.opgraph import to_json
+from autogo_onnx.planning import Scored
+from autogo_onnx.pricing import signature
+from autogo_onnx.select import Item, largest_saving, select
+from autogo_onnx.step import Step
+from autogo_onnx.widths.base import narrowed
+from autogo_onnx.widths.narrowing import Narrowing
+from autogo_onnx.widths.overlaps import overlaps
+
+Choice = Scored | Narrowing
+PLAN_SECONDS = 1.0
+SOLVING_S, SOLVING_SHARE = 20.0, 0.02
+"""Most seconds for one program of the selection, and most of the budget."""
+_CHOICE = "choice"
+DOUBT = 0.3
+"""How far scores are off, as the standard deviation of their logarithm: summed scores of realized
+plans were 0.5 to 3.8 times what the outputs suffered."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A realized plan.
+
+    Attributes:
+        model: the model.
+        plan: what was replaced, and what got narrower.
+        ratio: latency over the original's, or the ratio of what the target counts.
+        verdict: of the gate.
+    """
+
+    model: onnx.ModelProto
+    plan: tuple[Choice, ...]
+    ratio: float
+    verdict: Verdict
+
+    @property
+    def passes(self) -> bool:
+        """Whether the gate lets it through."""
+        return self.verdict.passes
+
+    @property
+    def loss(self) -> float:
+        """What the trade-off is drawn over: lost metric, else lost accuracy, else error."""
+        verdict = self.verdict
+        if verdict.metric is not None:
+            return -verdict.metric
+        drop = verdict.fidelity.drop
+        return drop if drop is not None else verdict.fidelity.nmse
+
+
+class Plans:
+    """What may be changed, and the plans that were made of it by now.
+
+    Attributes:
+        ground: the model.
+        gate: judges each realized plan.
+        made: realized plans by the numbers of their choices; None where one could not be fitted.
+    """
+
+    def __init__(
+        self, gate: Gate, scored: Sequence[Scored], narrowings: Sequence[Narrowing]
+    ) -> None:
+        """Nothing is realized yet.
+
+        Args:
+            gate: judges.
+            scored: replacements that may be chosen.
+            narrowings: that may be chosen.
+        """
+        self.ground, self.gate = gate.ground, gate
+        self._choices: list[Choice] = [*scored, *narrowings]
+        self._items = [_item(choice, narrowings) for choice in self._choices]
+        self._overlaps = overlaps(self.ground.reading.opgraph, scored, narrowings)
+        self._originals = [self.ground.activations(fit) for fit, _ in gate.folds]
+        self.made: dict[tuple[int, ...], Point | None] = {}
+        self._longest = gate.seconds + PLAN_SECONDS
+
+    @cached_property
+    def largest(self) -> float:
+        """Most that any plan saves, by the sum of its prices."""
+
+        def compute() -> float:
+            return largest_saving(self._items, self._overlaps, max_seconds=self._solving_s)
+
+        return float(self.ground.job.checkpoints.value("largest", self._problem, compute))
+
+    @property
+    def _solving_s(self) -> float:
+        """Most seconds for one program of the selection."""
+        return min(SOLVING_S, SOLVING_SHARE * self.ground.options.budget_s)
+
+    @cached_property
+    def _problem(self) -> str:
+        """A digest of all that choices are made from."""
+        items = zip(self._choices, self._items, strict=True)
+        told = [[_key([choice]), item.saving, item.score] for choice, item in items]
+        text = json.dumps([told, sorted(self._overlaps.items())])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def saving(self, chosen: tuple[int, ...]) -> float:
+        """What the plan of some choices should save, by the sum of prices."""
+        alone = sum(self._items[i].saving for i in chosen)
+        twice = sum(less for pair, less in self._overlaps.items() if set(pair) <= set(chosen))
+        return alone - twice
+
+    def choose(self, saving: float, variation: int = 0) -> tuple[int, ...]:
+        """Numbers of the choices with the least summed score that save so much together.
+
+        Args:
+            saving: by the sum of prices.
+            variation: 0, or another plan: the scores are taken for wrong by random factors, of
+                which this is the seed.
+
+        Raises:
+            OutOfTime: the budget has ended, and no interrupted run has found them.
+        """
+        items = self._items
+        if variation:
+            factors = np.random.default_rng(variation).lognormal(0.0, DOUBT, len(items))
+            items = [
+                replace(item, score=item.score * float(factor))
+                for item, factor in zip(items, factors, strict=True)
+            ]
+        key = json.dumps([saving, variation, self._problem])
+        checkpoints = self.ground.job.checkpoints
+        if not checkpoints.knows(_CHOICE, key):
+            self.ground.job.deadline.check()
+
+        def compute() -> tuple[int, ...]:
+            return select(items, saving, self._overlaps, max_seconds=self._solving_s)
+
+        return tuple(checkpoints.value(_CHOICE, key, compute))
+
+    def has_time(self, chosen: tuple[int, ...], deadline: Deadline) -> bool:
+        """Whether a plan is there already, or there is time to make it."""
+        plan = [self._choices[i] for i in chosen]
+        known = chosen in self.made or is_remembered(self.ground, _key(plan))
+        return known or deadline.has(self._longest)
+
+    def realized(self, chosen: tuple[int, ...]) -> Point | None:
+        """The plan of some choices; None where one of them cannot be fitted.
+
+        Raises:
+            OutOfTime: the budget ended in the midst of it.
+        """
+        if chosen not in self.made:
+            start = self.ground.job.deadline.elapsed()
+            self.made[chosen] = self._realize([self._choices[i] for i in chosen])
+            self._longest = max(self._longest, self.ground.job.deadline.elapsed() - start)
+        return self.made[chosen]
+
+    def at(self, saving: float) -> Point | None:
+        """The plan that should save so much; see `choose` and `realized`."""
+        return self.realized(self.choose(saving))
+
+    def _realize(self, plan: list[Choice]) -> Point | None:
+        made = remembered(self.ground, _key(plan), lambda: self._judged(plan))
+        if isinstance(made, Refused):
+            self.ground.job.notes.append(f"a plan was dropped: {made.reason}")
+            return None
+        model, verdict = made
+        ratio = measured_ratio(self.ground, model, plan_key(plan))
+        return Point(model, tuple(plan), ratio, verdict)
+
+    def _judged(self, plan: list[Choice]) -> Judged | Refused:
+        ground = self.ground
+        base = narrowed(ground, [c for c in plan if isinstance(c, Narrowing)])
+        steps: list[Step] = []
+        for choice in plan:
+            if isinstance(choice, Scored):
+                step = base.step(choice.candidate.site, choice.candidate.graph)
+                if isinstance(step, Refused):
+                    return step
+                steps.append(step)
+        models = []
+        for original in self._originals:
+            made = realize(
+                base.model,
+                base.reading,
+                steps,
+                base.targets(original),
+                ground.settings,
+                base.changed,
+            )
+            if isinstance(made, Refused):
+                return made
+            models.append(made.model)
+        return models[0], self.gate.judge(models)
+
+
+def _item(choice: Choice, narrowings: Sequence[Narrowing]) -> Item:
+    """Replacements take their operators; narrowings their space, as do replacements round it."""
+    if isinstance(choice, Narrowing):
+        return Item(frozenset({choice.space}), choice.saving, choice.score)
+    ops = frozenset(choice.candidate.site.cut.ops)
+    inner = {n.space for n in narrowings if ops.issuperset(n.space.makers)}
+    return Item(
+        ops | {s for s in inner if any(r.op in ops for r in s.readers)}, choice.saving, choice.score
+    )
+
+
+def plan_key(plan: Sequence[Choice]) -> str:
+    """Key of a plan's latency: which operators become which segments, which spaces how wide."""
+    parts = sorted(
+        [list(c.space.makers), f"width {len(c.kept)}"]
+        if isinstance(c, Narrowing)
+        else [list(c.candidate.site.cut.ops), signature(c.candidate.site.graph, c.candidate.graph)]
+        for c in plan
+    )
+    return f"plan/{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
+
+
+def _key(plan: Sequence[Choice]) -> str:
+    """All that a plan is."""
+    parts = sorted(
+        [list(c.space.makers), f"kept {c.kept.tolist()}"]
+        if isinstance(c, Narrowing)
+        else [list(c.candidate.site.cut.ops), to_json(c.candidate.graph)]
+        for c in plan
+    )
+    return json.dumps(parts)
+
+
+def measured_ratio(ground: Ground, model: onnx.ModelProto, key: str) -> float:
+    """Latency of a model over the original's, from the table if it is there; or the counted one."""
+    options = ground.options
+    if ground.job.counted is not None:
+        return ground.job.counted_ratio(model)
+
+    def measure() -> float:
+        paired = latency.compare(
+            ground.job.original,
+            model,
+            ground.feed,
+            seconds=PLAN_SECONDS,
+            seed=options.seed,
+            threads=options.threads,
+            limit_s=PATIENCE * PLAN_SECONDS,
+        )
+        return paired.ratio_p10
+
+    return ground.job.table.price(key, measure)

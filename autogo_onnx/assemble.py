@@ -1,29 +1,30 @@
 """A plan made real: replacements put in, then fitted in order on the modified prefix.
 
 Fitting every segment on what its predecessors really give, towards what the original gave, lets
-later segments correct earlier ones; where the output goes straight into a residual addition, the
-target includes the error of the other summand.
+later segments correct earlier ones; `aims.py` tells what each aims at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 
 from autogo_onnx import graph as graphs
 from autogo_onnx.activations import Activations
+from autogo_onnx.aims import Aim, Original, aim_of
+from autogo_onnx.deadline import Deadline
 from autogo_onnx.errors import PromiseError
+from autogo_onnx.fitting.rectified import fit_cut
 from autogo_onnx.fitting.segment import Boundary, Fitted, Refused, Weights, fit
 from autogo_onnx.liveness import cleanup
-from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.refit import refits, rows_for
 from autogo_onnx.rewriters.replace_segment import free_prefix, replace_segment, weight_name
-from autogo_onnx.segments import Reading, Site
+from autogo_onnx.segments import Reading
 from autogo_onnx.step import Step
-from autogo_onnx.streams import Difference, Stream
 from autogo_onnx.submodel import Parts
 from autogo_onnx.weights import weight_shapes
 
@@ -38,20 +39,24 @@ class Realized:
 
 @dataclass(frozen=True)
 class Settings:
-    """How fits see the samples: at most `rows` patch positions, drawn with `seed`."""
+    """How fits see the samples: at most `rows` patch positions, drawn with `seed`.
+
+    None is begun after the deadline.
+    """
 
     rows: int = 40_000
     seed: int = 0
+    deadline: Deadline = field(default_factory=lambda: Deadline(math.inf))
 
 
 def skeleton(
     model: onnx.ModelProto, steps: Sequence[Step], weights: Sequence[Weights]
 ) -> onnx.ModelProto:
     """The model with every step's replacement in place, named `<free prefix>/0, 1, ...`."""
-    return _replaced(model, steps, weights)[0]
+    return replaced(model, steps, weights)[0]
 
 
-def _replaced(
+def replaced(
     model: onnx.ModelProto, steps: Sequence[Step], weights: Sequence[Weights]
 ) -> tuple[onnx.ModelProto, list[str]]:
     """The model with every step's replacement in place, and each step's name prefix."""
@@ -69,8 +74,9 @@ def realize(
     model: onnx.ModelProto,
     reading: Reading,
     steps: Sequence[Step],
-    original: Activations,
+    original: Original,
     settings: Settings,
+    changed: Collection[int] = (),
 ) -> Realized | Refused:
     """Replace, then fit step by step in topological order on the modified prefix.
 
@@ -83,27 +89,29 @@ def realize(
         steps: sites that do not overlap, each with its replacement.
         original: activations of `model` on the samples to fit on; grows by what is missing.
         settings: rows and seed of the fits.
+        changed: layers that lost inputs, see `refits`.
 
     Returns:
         The model; or why a fit that succeeded on the original's activations failed on these.
+
+    Raises:
+        OutOfTime: the deadline has come.
     """
-    untouched = refits(reading, steps, samples=original.count, rows=settings.rows)
+    untouched = refits(reading, steps, samples=original.count, rows=settings.rows, changed=changed)
     ordered = sorted((*steps, *untouched), key=lambda step: max(step.site.cut.ops))
     zeros = [
         {i: tuple(np.zeros(s, np.float32) for s in shapes) for i, shapes in needed.items()}
         for needed in (weight_shapes(step.replacement) for step in ordered)
     ]
-    replaced, prefixes = _replaced(model, ordered, zeros)
-    parts = Parts(replaced)
+    changed_model, prefixes = replaced(model, ordered, zeros)
+    parts = Parts(changed_model)
     current = original.of(parts)
     errors = []
     for k, step in enumerate(ordered):
+        settings.deadline.check()
         later = {i for other in ordered[k + 1 :] for i in other.site.cut.ops}
-        sparing = replace(settings, rows=rows_for(step, settings.rows))
-        boundary = _boundary(reading, step.site, original, current, later, sparing)
-        fitted = fit(step.replacement, step.site.graph, step.site_weights, boundary)
-        if isinstance(fitted, Refused) and step.is_refit:
-            fitted = Fitted(dict(step.site_weights), 0.0)
+        aim = aim_of(reading, step.site, original, current, later)
+        fitted = _fit(step, settings, original, current, aim)
         if isinstance(fitted, Refused):
             return Refused(f"segment at {step.site.names[0]!r} lost its fit: {fitted.reason}")
         _check_complete(step, fitted)
@@ -125,62 +133,22 @@ def _check_complete(step: Step, fitted: Fitted) -> None:
             )
 
 
-def _boundary(
-    reading: Reading,
-    site: Site,
-    original: Activations,
-    current: Activations,
-    unfitted: set[int],
-    settings: Settings,
-) -> Boundary:
-    inputs = tuple(current.stream(name) for name in site.inputs)
-    return Boundary(
-        inputs,
-        _target(reading, site, original, current, unfitted),
-        rows=settings.rows,
+def _fit(
+    step: Step, settings: Settings, original: Original, current: Activations, aim: Aim
+) -> Fitted | Refused:
+    """One step fitted on the modified prefix; one that can be given no weights keeps its own."""
+    site = step.site
+    boundary = Boundary(
+        tuple(current.stream(name) for name in site.inputs),
+        aim.target,
+        rows=rows_for(step, settings.rows),
         seed=settings.seed,
+        importance=original.importance(site.outputs[0]),
     )
-
-
-def _target(
-    reading: Reading,
-    site: Site,
-    original: Activations,
-    current: Activations,
-    unfitted: set[int],
-) -> Stream:
-    """What the site should give; before an addition, what is left of the sum as it should be."""
-    partner = addition_partner(reading, site)
-    if partner is None:
-        return original.stream(site.outputs[0])
-    other, total = partner
-    if _ancestors(reading.opgraph, other) & (unfitted | set(site.cut.ops)):
-        return original.stream(site.outputs[0])
-    total_name, other_name = reading.tensors[total], reading.tensors[other]
-    return Difference(original.stream(total_name), current.stream(other_name))
-
-
-def addition_partner(reading: Reading, site: Site) -> tuple[int, int] | None:
-    """(other summand, sum) as tensor numbers, when the site's only output feeds one addition."""
-    graph = reading.opgraph
-    output = site.cut.outputs[0]
-    readers = graph.readers()[output]
-    if output in graph.outputs or len(readers) != 1:
-        return None
-    op = graph.ops[readers[0]]
-    others = [t for t in op.inputs if t != output]
-    total = graph.n_inputs + readers[0]
-    if op.kind != "Add" or len(others) != 1 or graph.shape(others[0]) != graph.shape(total):
-        return None
-    return others[0], total
-
-
-def _ancestors(graph: OpGraph, tensor: int) -> set[int]:
-    found: set[int] = set()
-    stack = [tensor]
-    while stack:
-        index = graph.producer(stack.pop())
-        if index is not None and index not in found:
-            found.add(index)
-            stack.extend(graph.ops[index].inputs)
-    return found
+    if aim.cut is None:
+        fitted = fit(step.replacement, site.graph, step.site_weights, boundary)
+    else:
+        fitted = fit_cut(step.replacement, site.graph, step.site_weights, boundary, aim.cut)
+    if isinstance(fitted, Refused) and step.is_refit:
+        return Fitted(dict(step.site_weights), 0.0)
+    return fitted

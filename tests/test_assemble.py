@@ -8,10 +8,11 @@ import onnx
 import pytest
 from net_cases import Net, pictures, reading_of, residual_net, run
 
+from autogo_onnx import aims, demo
 from autogo_onnx import assemble as module
-from autogo_onnx import demo
 from autogo_onnx.activations import Activations
-from autogo_onnx.assemble import Realized, Settings, addition_partner, realize
+from autogo_onnx.aims import addition_partner
+from autogo_onnx.assemble import Realized, Settings, realize
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.refit import refits
 from autogo_onnx.samples import Samples
@@ -142,7 +143,7 @@ def mean_error(width: int, use_sum: bool) -> float:
         steps = steps_of(reading, kind="separable")[1:4]
         with pytest.MonkeyPatch.context() as patch:
             if not use_sum:
-                patch.setattr(module, "addition_partner", lambda *_: None)
+                patch.setattr(aims, "addition_partner", lambda *_: None)
             made = realized(model, reading, steps, pictures(seed, 150, *SHAPE))
         x = pictures(seed + 100, 150, *SHAPE)
         errors.append(error(run(model, {"x": x})[0], run(made.model, {"x": x})[0]))

@@ -83,7 +83,7 @@ def test_dense_stays_at_its_prior_where_the_data_are_silent() -> None:
     m = problem(weights, 3)
     np.testing.assert_allclose(linear.dense(m, weights), weights, atol=1e-3)
     silent = np.zeros((27, 27))
-    blind = Moments(silent, np.zeros((4, 27)), m.patch_mean, m.target_mean, m.variances)
+    blind = Moments(silent, np.zeros((4, 27)), m.patch_mean, m.target_mean, m.target_gram)
     np.testing.assert_array_equal(linear.dense(blind, weights), weights)
 
 

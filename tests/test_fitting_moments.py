@@ -10,6 +10,7 @@ from autogo_onnx import streams
 from autogo_onnx.fitting import moments as module
 from autogo_onnx.fitting.moments import (
     Moments,
+    Rows,
     Window,
     choose_positions,
     grouped_moments,
@@ -99,7 +100,7 @@ def test_a_large_mean_costs_no_digits() -> None:
 def test_grouped_moments_are_those_of_the_channel_slices(group: int) -> None:
     maps, target = smooth_maps(0, 4, 4, 8, 8), smooth_maps(1, 4, 8, 8, 8)
     window = Window((3, 2), pads=(1, 0, 1, 1))
-    found = grouped_moments([(maps, window)], target, group)
+    found = grouped_moments([(maps, window)], target, group, Rows())
     assert len(found) == group
     for m, x, t in zip(
         found, np.split(maps, group, axis=1), np.split(target, group, axis=1), strict=True

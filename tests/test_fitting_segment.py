@@ -327,8 +327,9 @@ def test_dead_channels_and_constant_targets_are_fitted() -> None:
     maps[:, 2] = 0.0
     for variant in variants(site):
         assert np.isfinite(fitted(variant.graph, site, weights, maps).nmse)
+    silent: Weights = {0: (np.zeros_like(weights[0][0]), weights[0][1])}
     for inputs in (maps, np.zeros_like(maps)):
-        found = fit(site, site, weights, boundary(inputs, np.full_like(maps, 1.5)))
+        found = fit(site, site, silent, boundary(inputs, np.full_like(maps, 1.5)))
         assert isinstance(found, Fitted)
         assert found.nmse == 0.0
         np.testing.assert_allclose(

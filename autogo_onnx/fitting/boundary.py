@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from autogo_onnx.fitting.moments import Moments, Window, grouped_moments
+from autogo_onnx.fitting.importance import Importance
+from autogo_onnx.fitting.moments import Moments, Rows, Window, grouped_moments
 from autogo_onnx.opgraph import Op
 from autogo_onnx.streams import Array, Stream, blocks, channel_variances
 
@@ -23,16 +24,52 @@ class Boundary:
     """What goes into a site, float[N,C,H,W], and what should come out of it.
 
     Remembers what was computed of them, because the candidates of one site ask for the same.
+
+    Attributes:
+        inputs, target: of the site.
+        importance: of errors in the target; None: all count alike.
+        rows: most positions that fits see.
+        seed: that they are drawn with.
     """
 
-    def __init__(self, inputs: tuple[Stream, ...], target: Stream, *, rows: int, seed: int) -> None:
+    def __init__(
+        self,
+        inputs: tuple[Stream, ...],
+        target: Stream,
+        *,
+        rows: int,
+        seed: int,
+        importance: Importance | None = None,
+    ) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            inputs, target: of the site.
+            rows: most positions that fits see.
+            seed: that they are drawn with.
+            importance: of errors in the target.
+        """
         self.inputs = inputs
         self.target = target
+        self.importance = importance
         self.rows = rows
         self.seed = seed
+        self._origin: Boundary | None = None
         self._moments: dict[tuple[Window, int], tuple[Moments, ...]] = {}
         self._parts: OrderedDict[tuple[Window, int], tuple[Moments, ...]] = OrderedDict()
         self._remembered: dict[Hashable, Any] = {}
+
+    def aimed_at(self, target: Stream) -> Boundary:
+        """The same inputs with another target: moments of inputs are not computed again."""
+        made = Boundary(
+            self.inputs,
+            target,
+            rows=self.rows,
+            seed=self.seed,
+            importance=self.importance,
+        )
+        made._origin = self
+        return made
 
     @cached_property
     def is_usable(self) -> bool:
@@ -58,9 +95,10 @@ class Boundary:
         if found is None:
             found = self._taken(window, group)
             if found is None:
-                found = self._moments[key] = grouped_moments(
-                    [(self.inputs[0], window)], self.target, group, rows=self.rows, seed=self.seed
-                )
+                known = None if self._origin is None else self._origin._moments.get(key)
+                parts, rows = [(self.inputs[0], window)], Rows(self.rows, self.seed)
+                found = grouped_moments(parts, self.target, group, rows, known)
+                self._moments[key] = found
             else:
                 self._parts[key] = found
                 if len(self._parts) > _PARTS_KEPT:

@@ -32,11 +32,11 @@ def inherited_weights(
         own, given = weights[heir], site_weights[ancestor]
         if own[0].shape[:2] == given[0].shape[:2]:
             bias = given[1] if len(given) > 1 else np.zeros_like(own[1])
-            weights[heir] = (_resized(given[0], own[0].shape[2:]), bias)
+            weights[heir] = (resized(given[0], own[0].shape[2:]), bias)
     return weights
 
 
-def _resized(weight: NDArray[Any], kernel: tuple[int, ...]) -> NDArray[Any]:
+def resized(weight: NDArray[Any], kernel: tuple[int, ...]) -> NDArray[Any]:
     """The weight with its kernel cropped or padded round the centre."""
     for axis, (have, want) in enumerate(zip(weight.shape[2:], kernel, strict=True), start=2):
         if have > want:

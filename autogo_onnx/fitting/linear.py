@@ -15,6 +15,9 @@ import numpy as np
 from autogo_onnx.fitting.moments import Indices, Moments
 from autogo_onnx.fitting.ridge import TINY_RIDGE, Array, affordable, damped, solve
 
+PRIOR_RIDGE = 0.1
+"""Towards weights that were trained. With as little as elsewhere, the classifier of a CIFAR-10
+network learnt its 256 samples by heart: the divergence on others was a tenth larger."""
 SWEEPS = 12
 CONJUGATE_STEPS = 8
 # Sweeps end when one lowers the error by a smaller share than this.
@@ -24,7 +27,9 @@ _CONVERGED = 1e-14
 
 def dense(m: Moments, prior: Array | None = None) -> Array:
     """Unstructured weights float64[O,P], drawn towards `prior` where the data are silent."""
-    return m.solution if prior is None else prior + solve(m.gram, m.cross - prior @ m.gram)
+    if prior is None:
+        return m.solution
+    return prior + solve(m.gram, m.cross - prior @ m.gram, PRIOR_RIDGE)
 
 
 def factorized(

@@ -8,7 +8,7 @@ Its least-squares fit, and that of every structured form of `W`, depends on the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -77,14 +77,19 @@ class Moments:
         cross: float64[O,P], covariance of targets with patches.
         patch_mean: float64[P].
         target_mean: float64[O].
-        variances: float64[O], of the targets.
+        target_gram: float64[O,O], covariance of the targets.
     """
 
     gram: Array
     cross: Array
     patch_mean: Array
     target_mean: Array
-    variances: Array
+    target_gram: Array
+
+    @property
+    def variances(self) -> Array:
+        """Of the targets, float64[O]."""
+        return np.diagonal(self.target_gram)
 
     @property
     def energy(self) -> float:
@@ -103,8 +108,21 @@ class Moments:
             self.cross[outputs, columns],
             self.patch_mean[columns],
             self.target_mean[outputs],
-            self.variances[outputs],
+            self.target_gram[outputs, outputs],
         )
+
+    def mixed(self, mixture: Array) -> Moments:
+        """The moments with targets `mixture @ t`, float64[O',O]."""
+        made = Moments(
+            self.gram,
+            mixture @ self.cross,
+            self.patch_mean,
+            mixture @ self.target_mean,
+            mixture @ self.target_gram @ mixture.T,
+        )
+        # The ridge is on columns, so the solution is mixed alike: all candidates share one solve.
+        vars(made)["solution"] = mixture @ self.solution
+        return made
 
     def squared_error(self, weights: Array) -> float:
         """`E|t - W x - b|^2` with the best `b`."""
@@ -156,6 +174,14 @@ def choose_positions(samples: int, height: int, width: int, rows: int, seed: int
     return np.asarray(np.arange(samples)[:, None] * per_sample + picks).reshape(-1)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Which patch positions are seen: about `most`, drawn with `seed`."""
+
+    most: int = ROWS
+    seed: int = 0
+
+
 def moments(
     parts: Sequence[tuple[Stream, Window]], target: Stream, *, rows: int = ROWS, seed: int = 0
 ) -> Moments:
@@ -163,28 +189,38 @@ def moments(
 
     Several parts are convolutions whose results are added. At most about `rows` positions are used.
     """
-    return grouped_moments(parts, target, 1, rows=rows, seed=seed)[0]
+    return grouped_moments(parts, target, 1, Rows(rows, seed))[0]
 
 
 def grouped_moments(
     parts: Sequence[tuple[Stream, Window]],
     target: Stream,
     group: int,
-    *,
-    rows: int = ROWS,
-    seed: int = 0,
+    rows: Rows,
+    known: Sequence[Moments] | None = None,
 ) -> tuple[Moments, ...]:
-    """`moments` of each channel group of the parts with its share of the target's channels."""
+    """`moments` of each channel group of the parts with its share of the target's channels.
+
+    Args:
+        parts: inputs and the windows over them.
+        target: what the convolutions should add up to.
+        group: number of groups.
+        rows: which positions are seen.
+        known: the moments with another target, of which only what concerns it is computed anew.
+    """
     samples, outputs, height, width = target.shape
     area = height * width
-    positions = choose_positions(samples, height, width, rows, seed)
+    positions = choose_positions(samples, height, width, rows.most, rows.seed)
     order = _channels_first([(s.shape[1] // group, window.points) for s, window in parts])
-    sums = _Sums(group, outputs // group, len(order))
+    sums = _Sums(group, outputs // group, len(order), with_gram=known is None)
     for some in blocks([target, *(stream for stream, _ in parts)]):
         first, last = np.searchsorted(positions, (some.start * area, some.stop * area))
         views = [patches(stream[some], window) for stream, window in parts]
         _add_rows(sums, views, target[some], positions[first:last] - some.start * area)
-    return sums.moments(order)
+    found = sums.moments(order)
+    if known is None:
+        return found
+    return tuple(replace(new, gram=old.gram) for new, old in zip(found, known, strict=True))
 
 
 def _add_rows(sums: _Sums, views: Sequence[Maps], target: Maps, positions: Indices) -> None:
@@ -215,15 +251,17 @@ def _channels_first(parts: Sequence[tuple[int, int]]) -> Indices:
 
 
 class _Sums:
-    """Sums over rows that make the moments of every group.
+    """Sums over rows that make the moments of every group; without `with_gram`, all but the Gram's.
 
     Products are taken in float32, which is three times as fast and exact to seven digits once the
     first rows' mean is subtracted: moments about any point give the same covariance.
     """
 
-    def __init__(self, group: int, outputs: int, columns: int) -> None:
+    def __init__(self, group: int, outputs: int, columns: int, *, with_gram: bool) -> None:
+        self.with_gram = with_gram
         self.gram = np.zeros((group, columns, columns))
         self.cross = np.zeros((group, outputs, columns))
+        self.target_gram = np.zeros((group, outputs, outputs))
         self.patch_sum = np.zeros((group, columns))
         self.target_sum = np.zeros((group, outputs))
         self.squares = np.zeros((group, outputs))
@@ -238,8 +276,10 @@ class _Sums:
             self.target_origin = t.mean(axis=1, keepdims=True)
         x -= self.patch_origin
         t -= self.target_origin
-        self.gram += x.swapaxes(1, 2) @ x
+        if self.with_gram:
+            self.gram += x.swapaxes(1, 2) @ x
         self.cross += t.swapaxes(1, 2) @ x
+        self.target_gram += t.swapaxes(1, 2) @ t
         ones = np.ones(x.shape[1], np.float32)
         self.patch_sum += ones @ x
         self.target_sum += ones @ t
@@ -254,10 +294,14 @@ class _Sums:
         patch_mean, target_mean = self.patch_sum[g] / self.rows, self.target_sum[g] / self.rows
         gram = self.gram[g] / self.rows - np.outer(patch_mean, patch_mean)
         cross = self.cross[g] / self.rows - np.outer(target_mean, patch_mean)
+        target_gram = self.target_gram[g] / self.rows - np.outer(target_mean, target_mean)
+        # Small errors are told by what is left of the variances, so these are exact.
+        exact = np.maximum(0.0, self.squares[g] / self.rows - np.square(target_mean))
+        np.fill_diagonal(target_gram, exact)
         return Moments(
             gram[np.ix_(order, order)],
             cross[:, order],
             (self.patch_origin[g, 0] + patch_mean)[order],
             self.target_origin[g, 0] + target_mean,
-            np.maximum(0.0, self.squares[g] / self.rows - np.square(target_mean)),
+            target_gram,
         )

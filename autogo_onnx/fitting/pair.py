@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autogo_onnx.fitting import depthwise, linear
+from autogo_onnx.fitting.importance import Importance
 from autogo_onnx.fitting.moments import Indices, Moments, Window
 from autogo_onnx.fitting.ridge import Array
 from autogo_onnx.opgraph import Op
@@ -60,8 +61,23 @@ def _axis(first: Op, last: Op, axis: int) -> tuple[int, int, int, int, int] | No
     return None
 
 
-def solve_pair(pair: Pair, m: Moments) -> PairWeights | None:
-    """Weights from the moments under the pair's window; None where groups rule a solution out."""
+def solve_pair(pair: Pair, m: Moments, importance: Importance | None = None) -> PairWeights | None:
+    """Weights from the moments under the pair's window; None where groups rule a solution out.
+
+    A pair cannot give its outputs one by one, so it is fitted to those mixtures of them that matter
+    equally, and the mixing is undone in its last convolution.
+    """
+    if importance is None or pair.last.get("group") != 1:
+        return _solve_pair(pair, m)
+    found = _solve_pair(pair, m.mixed(importance.root))
+    if found is None:
+        return None
+    back = importance.inverse_root
+    last = (back @ _flat(found.last)).reshape(found.last.shape)
+    return PairWeights(found.first, last, back @ found.total)
+
+
+def _solve_pair(pair: Pair, m: Moments) -> PairWeights | None:
     groups = pair.first.get("group"), pair.last.get("group")
     points = pair.first.get("kernel_shape") == (1, 1), pair.last.get("kernel_shape") == (1, 1)
     if groups == (1, 1):

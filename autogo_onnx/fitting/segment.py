@@ -153,7 +153,7 @@ def _fit_pair(candidate: OpGraph, boundary: Boundary) -> Fitted | Refused | None
     if channels * pair.window.points > LARGEST_GRAM:
         return Refused(_TOO_MANY)
     m = boundary.moments(pair.window)
-    solved = solve_pair(pair, m)
+    solved = solve_pair(pair, m, boundary.importance)
     if solved is None:
         return None
     weights: Weights = {
@@ -171,7 +171,8 @@ def _fit_narrower(
         return Refused(_TOO_MANY)
     channels, width = site.op_shapes[0][1], candidate.op_shapes[0][1]
     m = boundary.once("interior", lambda: _interior_moments(site, site_weights, boundary))
-    order = boundary.once("elimination", lambda: elimination_order(m, channels))
+    seen = m if boundary.importance is None else m.mixed(boundary.importance.root)
+    order = boundary.once("elimination", lambda: elimination_order(seen, channels))
     kept = np.sort(order[channels - width :])
     columns = np.arange(len(m.gram)).reshape(channels, -1)[kept].reshape(-1)
     part = m.take(columns)
@@ -183,7 +184,7 @@ def _fit_narrower(
 
 def _interior_moments(site: OpGraph, site_weights: SiteWeights, boundary: Boundary) -> Moments:
     """Moments of what the site's last convolution reads."""
-    maps = _tensors(site, (site.ops[2].inputs[0],), dict(site_weights), boundary)
+    maps = tensors_of(site, (site.ops[2].inputs[0],), dict(site_weights), boundary)
     parts = [(maps[0], window_of(site.ops[2]))]
     return moments(parts, boundary.target, rows=boundary.rows, seed=boundary.seed)
 
@@ -217,8 +218,8 @@ def _tail_operands(
     """What the tail convolutions read, and what they should add up to."""
     operands = tuple(candidate.ops[i].inputs[0] for i in tail)
     if candidate.producer(candidate.outputs[0]) in tail:
-        return _tensors(candidate, operands, weights, boundary), boundary.target
-    *maps, rest = _tensors(candidate, (*operands, candidate.outputs[0]), weights, boundary)
+        return tensors_of(candidate, operands, weights, boundary), boundary.target
+    *maps, rest = tensors_of(candidate, (*operands, candidate.outputs[0]), weights, boundary)
     return maps, Difference(boundary.target, rest)
 
 
@@ -243,7 +244,7 @@ def tail_convolutions(graph: OpGraph) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _tensors(
+def tensors_of(
     graph: OpGraph, tensors: tuple[int, ...], weights: Weights, boundary: Boundary
 ) -> list[Stream]:
     """Some tensors of a segment on the boundary's inputs."""

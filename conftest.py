@@ -6,4 +6,6 @@ from importlib.util import find_spec
 
 collect_ignore_glob: list[str] = []
 if find_spec("torch") is None:
-    collect_ignore_glob += ["autogo_onnx/torch_graph/*", "autogo_onnx/training/*"]
+    collect_ignore_glob += [
+        f"autogo_onnx/{name}/*" for name in ("distillation", "torch_graph", "training")
+    ]

@@ -36,6 +36,7 @@ class TorchGraph(nn.Module):
 
     Attributes:
         inputs, outputs: names of what a caller feeds and gets.
+        nodes: those that run, in order; constants are computed already.
         learnt: names of what training changes.
         freezes_statistics: whether BatchNormalization keeps its statistics in training mode too.
     """
@@ -58,8 +59,8 @@ class TorchGraph(nn.Module):
         self._changing = frozenset((*self.learnt.weights, *self.learnt.statistics))
         self._plans: dict[tuple[frozenset[str], tuple[str, ...]], _Plan] = {}
         self._hold(tensors)
-        self._nodes = tuple(node for node in nodes if not self._is_folded(node))
-        self._makers = {name: i for i, n in enumerate(self._nodes) for name in n.outputs if name}
+        self.nodes = tuple(node for node in nodes if not self._is_folded(node))
+        self._makers = {name: i for i, n in enumerate(self.nodes) for name in n.outputs if name}
 
     def forward(
         self, feeds: Mapping[str, torch.Tensor], outputs: Sequence[str] | None = None
@@ -106,12 +107,12 @@ class TorchGraph(nn.Module):
 
     def tensors(self) -> tuple[str, ...]:
         """Names of all that the nodes make, in order; constants are not among them."""
-        return tuple(name for node in self._nodes for name in node.outputs if name)
+        return tuple(name for node in self.nodes for name in node.outputs if name)
 
     def maker(self, name: str) -> Node | None:
         """The node that makes a tensor; None for inputs and constants."""
         index = self._makers.get(name)
-        return None if index is None else self._nodes[index]
+        return None if index is None else self.nodes[index]
 
     def _hold(self, tensors: Mapping[str, onnx.TensorProto]) -> None:
         """Arrays as parameters and buffers; integers, which describe shapes, stay on the CPU."""
@@ -165,7 +166,7 @@ class TorchGraph(nn.Module):
     def _plan(self, given: frozenset[str], wanted: tuple[str, ...]) -> _Plan:
         if (given, wanted) not in self._plans:
             needed = self._needed(given, wanted)
-            steps = [self._nodes[i] for i in sorted(needed)]
+            steps = [self.nodes[i] for i in sorted(needed)]
             last = {name: n for n, node in enumerate(steps) for name in node.inputs}
             over: list[list[str]] = [[] for _ in steps]
             for name, step in last.items():
@@ -189,7 +190,7 @@ class TorchGraph(nn.Module):
                 raise InputError(f"tensor {name!r} must be fed, and nothing makes it")
             if self._makers[name] not in needed:
                 needed.add(self._makers[name])
-                waiting += self._nodes[self._makers[name]].inputs
+                waiting += self.nodes[self._makers[name]].inputs
         return needed
 
     def _value(self, name: str, values: Mapping[str, Any]) -> Any:

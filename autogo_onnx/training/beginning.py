@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor
@@ -12,13 +13,15 @@ from torch import Tensor
 from autogo_onnx import signature
 from autogo_onnx.errors import InputError
 from autogo_onnx.torch_graph import TorchGraph
-from autogo_onnx.training import tasks
+from autogo_onnx.training import chance, tasks
 from autogo_onnx.training.checks import check_augmentation, check_output, check_teacher
 from autogo_onnx.training.course import Course, scores_before_softmax, shrunk
 from autogo_onnx.training.data import TrainingData
 from autogo_onnx.training.distillation import matched, shared_outputs
 from autogo_onnx.training.options import TrainOptions
 
+SETTLED_ON = 256
+"""So many samples give inserted normalizations their first statistics."""
 _SMALL_PICTURE = 24
 
 
@@ -37,6 +40,13 @@ class Beginning:
     held_out: TrainingData
     piece: int
     notes: tuple[str, ...]
+
+    def some(self) -> Iterator[dict[str, Tensor]]:
+        """Feeds of a few hundred samples from all over the data."""
+        data, generator = self.course.data, chance.generator(0)
+        chosen = evenly(len(data), SETTLED_ON)
+        for start in range(0, len(chosen), self.piece):
+            yield self.course.tensors(data, chosen[start : start + self.piece], generator)[0]
 
 
 def begin(
@@ -72,6 +82,16 @@ def begin(
         course = _taught(course, teacher)
     piece, notes = _piece(course)
     return Beginning(course, held_out, piece, (*notes, *_told(course)))
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Positions of at most so many of `count` samples, at equal distances: files may be sorted.
+
+    >>> evenly(10, 5).tolist(), evenly(3, 5).tolist()
+    ([0, 2, 4, 6, 8], [0, 1, 2])
+    """
+    most = min(most, count)
+    return np.arange(most) * count // most
 
 
 def _taught(course: Course, model: onnx.ModelProto) -> Course:
@@ -132,8 +152,8 @@ def _task(options: TrainOptions, data: TrainingData) -> tuple[tasks.Task, float]
 def _piece(course: Course) -> tuple[int, list[str]]:
     """How many samples may run at once: a batch, or one where a graph holds a batch size."""
     pair, _ = course.some(2)
-    holders = [] if _joins(course.graph.eval(), pair, course.output) else ["graph"]
-    if course.teacher is not None and not _joins(course.teacher, pair, course.teacher_output):
+    holders = [] if joins(course.graph.eval(), pair, course.output) else ["graph"]
+    if course.teacher is not None and not joins(course.teacher, pair, course.teacher_output):
         holders.append("teacher")
     if not holders:
         return course.options.batch, []
@@ -142,7 +162,7 @@ def _piece(course: Course) -> tuple[int, list[str]]:
     return 1, [f"samples run one by one, with stored statistics: {who}"]
 
 
-def _joins(graph: TorchGraph, pair: Mapping[str, Tensor], output: str) -> bool:
+def joins(graph: TorchGraph, pair: Mapping[str, Tensor], output: str) -> bool:
     """Whether two samples together give what each gives alone."""
     alone = [_values(graph, {n: v[i : i + 1] for n, v in pair.items()}, output) for i in (0, 1)]
     joined = torch.cat(alone)

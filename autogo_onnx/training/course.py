@@ -129,12 +129,19 @@ class Course:
         self, feeds: Mapping[str, Tensor], truth: Tensor | None, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """On the device; clean pictures are made noisy, and are then the truth."""
-        placed = {name: values.to(self.device) for name, values in feeds.items()}
+        placed = {name: channels_last(v.to(self.device)) for name, v in feeds.items()}
         if self.data.clean:
             name, clean = next(iter(placed.items()))
             noise = torch.randn(clean.shape, generator=generator).to(clean)
             placed[name], truth = clean + self.options.noise * self.span * noise, clean
         return placed, None if truth is None else truth.to(self.device)
+
+
+def channels_last(values: Tensor) -> Tensor:
+    """Pictures in the memory order in which torch's convolutions are fast, on CPUs up to 1.6x."""
+    if values.dim() != 4 or values.shape[1] == 1:
+        return values
+    return values.contiguous(memory_format=torch.channels_last)
 
 
 def _arrays(data: TrainingData, chosen: np.ndarray) -> tuple[dict[str, Tensor], Tensor | None]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
 import onnx.numpy_helper
 import torch
+from torch import Tensor
 
 from autogo_onnx.errors import InputError
 from autogo_onnx.messages import opset_of
@@ -19,7 +21,7 @@ from autogo_onnx.torch_graph.node import Node
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _LINEAR = frozenset({*_CONVOLUTIONS, "Gemm", "MatMul"})
 _SUFFIX = ".normalized"
-_OLDEST_OPSET = 9
+OLDEST_OPSET = 9
 _EPSILON = 1e-5
 
 
@@ -32,9 +34,9 @@ def with_normalization(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         InputError: the model's opset has another BatchNormalization.
     """
-    if opset_of(model) < _OLDEST_OPSET:
+    if opset_of(model) < OLDEST_OPSET:
         raise InputError(
-            f"normalizations are inserted from opset {_OLDEST_OPSET} on, the model has "
+            f"normalizations are inserted from opset {OLDEST_OPSET} on, the model has "
             f"{opset_of(model)}: leave --normalization out"
         )
     prepared = onnx.ModelProto()
@@ -55,6 +57,39 @@ def with_normalization(model: onnx.ModelProto) -> onnx.ModelProto:
         prepared.graph.node[-1].output[0] = name + _SUFFIX
         prepared.graph.node.append(_normalization(prepared.graph, name, width))
     return prepared
+
+
+def settle(graph: TorchGraph, batches: Iterable[Mapping[str, Tensor]]) -> None:
+    """Give the inserted normalizations the statistics of samples, and take them back behind.
+
+    Scale and shift undo what mean and variance do, so that the network computes what it did; in
+    training it starts from there, and not from activations of another size.
+
+    Args:
+        graph: of a model `with_normalization`.
+        batches: some feeds; a few hundred samples are enough.
+    """
+    inserted = [node for node in graph.nodes if _is_inserted(node)]
+    names = [node.inputs[0] for node in inserted]
+    sums: dict[str, tuple[Tensor, Tensor, int]] = {}
+    graph.eval()
+    with torch.no_grad():
+        for feeds in batches:
+            for name, values in graph(feeds, names).items():
+                rows = values.transpose(0, 1).flatten(1).double()
+                first, second, count = sums.get(name, (0.0, 0.0, 0))
+                sums[name] = (
+                    first + rows.sum(1),
+                    second + rows.square().sum(1),
+                    count + rows.shape[1],
+                )
+        for node in inserted:
+            first, second, count = sums[node.inputs[0]]
+            mean = first / count
+            variance = (second / count - mean.square()).clamp_min(0.0)
+            scale = (variance + float(node.get("epsilon"))).sqrt()
+            for name, value in zip(node.inputs[1:], (scale, mean, mean, variance), strict=True):
+                graph.value(name).copy_(value)
 
 
 def draw(graph: TorchGraph, seed: int) -> None:
@@ -81,6 +116,10 @@ def _followed(graph: onnx.GraphProto) -> set[str]:
         if node.op_type in _LINEAR or followed.intersection(node.output):
             followed.update(node.input)
     return followed
+
+
+def _is_inserted(node: Node) -> bool:
+    return node.kind == "BatchNormalization" and node.inputs[0] == node.outputs[0] + _SUFFIX
 
 
 def _is_normalized(reader: onnx.NodeProto | None) -> bool:

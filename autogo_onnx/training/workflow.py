@@ -16,7 +16,6 @@ from autogo_onnx import model as model_file
 from autogo_onnx import runtime
 from autogo_onnx.progress import Progress, Silent
 from autogo_onnx.rewriters import fuse_conv_bn, rewrite
-from autogo_onnx.segment_db.work_folder import WorkFolder, work_folder
 from autogo_onnx.torch_graph import with_weights
 from autogo_onnx.training import checkpoint
 from autogo_onnx.training.beginning import Beginning, begin
@@ -24,8 +23,9 @@ from autogo_onnx.training.course import Course
 from autogo_onnx.training.data import load
 from autogo_onnx.training.loop import Pace, Trainer
 from autogo_onnx.training.options import TrainOptions
-from autogo_onnx.training.preparation import draw, with_normalization
+from autogo_onnx.training.preparation import draw, settle, with_normalization
 from autogo_onnx.training.verification import verify
+from autogo_onnx.work_folder import WorkFolder, work_folder
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,15 @@ def train(
     runtime.open_session(original)  # refuses what could not be verified in the end
     teacher = None if options.teacher is None else model_file.load(options.teacher)
     data = load(options, original)
-    with _threads(options.threads):
+    with threads(options.threads):
         prepared = with_normalization(original) if options.normalization == "insert" else original
         beginning = begin(prepared, teacher, data, options)
         course, held_out = beginning.course, beginning.held_out
         before = course.figure(held_out, beginning.piece)
         if options.from_scratch:
             draw(course.graph, options.seed)
+        elif prepared is not original:
+            settle(course.graph, beginning.some())
         key = checkpoint.key(original, teacher, data, options)
         epochs = _learn(beginning, key, progress)
         progress.stage("verify")
@@ -170,7 +172,7 @@ def _written(
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def threads(count: int | None) -> Iterator[None]:
     """Within it, torch computes on so many threads."""
     before = torch.get_num_threads()
     if count is not None:

@@ -1,0 +1,136 @@
+"""Plans that save too much to pass are trained back until they do, the most promising first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import onnx
+
+from autogo_onnx.deadline import Deadline
+from autogo_onnx.distillation.aim import Trial, next_saving
+from autogo_onnx.distillation.excess import excess
+from autogo_onnx.distillation.lessons import Lessons
+from autogo_onnx.errors import InputError, OutOfTime
+from autogo_onnx.fitting.segment import Refused
+from autogo_onnx.gate import Gate, Verdict
+from autogo_onnx.ground import Ground
+from autogo_onnx.kept_plans import remembered
+from autogo_onnx.plans import Plans, Point
+from autogo_onnx.sizes import digest
+
+if TYPE_CHECKING:
+    from autogo_onnx.distillation.learning import School
+
+SHARE = 0.6
+"""Of the time that is left, for the next plan at the most: it may miss the gate."""
+LEAST_S = 5.0
+"""Less is not worth beginning with."""
+TEACHER_MEMORY = 0.25
+"""Of the memory, for the original's answers."""
+
+
+def distil(plans: Plans, material: Lessons) -> list[Point]:
+    """Train plans back on the user's samples and judge them on samples that none of them saw.
+
+    Args:
+        plans: to choose from, some of them judged in closed form.
+        material: the samples.
+
+    Returns:
+        The trained plans, in the order of their making; they are as fast as the untrained ones.
+    """
+    ground = plans.ground
+    ground.progress.stage("distil")
+    points = _Course(ground, material).search(plans)
+    ground.job.notes.append(
+        f"{len(points)} plans were trained back on {len(material.learning)} samples and judged on "
+        f"{len(material.judging)} others"
+    )
+    return points
+
+
+@dataclass(frozen=True)
+class _Course:
+    """What all plans share that are trained back."""
+
+    ground: Ground
+    material: Lessons
+
+    @cached_property
+    def judge(self) -> Gate:
+        """The gate, on samples that nothing learns from."""
+        return Gate(self.ground, folds=((self.material.learning, self.material.judging),))
+
+    @cached_property
+    def school(self) -> School:
+        """What students see."""
+        # torch takes a second to load, and is not there everywhere.
+        from autogo_onnx.distillation.learning import School
+        from autogo_onnx.distillation.teacher import Teacher
+
+        options, learning = self.ground.options, self.material.learning
+        memory = int(TEACHER_MEMORY * options.memory_bytes)
+        original = self.ground.job.original
+        teacher = Teacher(original, learning, memory_bytes=memory, threads=options.threads)
+        table, progress = self.ground.job.table, self.ground.progress
+        return School(self.material, teacher, options.epochs, options.seed, table, progress)
+
+    def search(self, plans: Plans) -> list[Point]:
+        """The trained plans, one after the other where `aim` says."""
+        deadline, trained = self.ground.job.deadline, dict[tuple[int, ...], Point]()
+        while deadline.has(LEAST_S + self.judge.seconds):
+            known = [(chosen, p) for chosen, p in plans.made.items() if p is not None]
+            trials = [self._trial(plans.saving(c), p, trained.get(c)) for c, p in known]
+            least = max((plans.saving(c) for c, p in known if p.passes), default=0.0)
+            goal = next_saving(trials, least, plans.largest) if trials else None
+            learnt = None if goal is None else self._at(plans, goal, trained)
+            if learnt is None:
+                break
+            trained |= learnt
+        return list(trained.values())
+
+    def _at(
+        self, plans: Plans, saving: float, trained: Mapping[tuple[int, ...], Point]
+    ) -> dict[tuple[int, ...], Point] | None:
+        """The plan that saves so much, trained back; None where it is none, or there is no time."""
+        deadline = self.ground.job.deadline
+        try:
+            chosen = plans.choose(saving)
+            if chosen in trained or not plans.has_time(chosen, deadline):
+                return None
+            point = plans.realized(chosen)
+        except OutOfTime:
+            return None
+        learnt = None if point is None else self._learnt(point, deadline.part(SHARE))
+        return None if learnt is None else {chosen: learnt}
+
+    def _trial(self, saving: float, point: Point, learnt: Point | None) -> Trial:
+        before, options = self.judge.before, self.ground.options
+        trained = None if learnt is None else excess(learnt.verdict, before, options)
+        return Trial(saving, excess(point.verdict, before, options), trained)
+
+    def _learnt(self, point: Point, deadline: Deadline) -> Point | None:
+        """The plan trained back, or remembered from an interrupted run."""
+        made = remembered(self.ground, self._key(point), lambda: self._taught(point, deadline))
+        if isinstance(made, Refused):
+            self.ground.job.notes.append(f"a plan was not trained back: {made.reason}")
+            return None
+        return replace(point, model=made[0], verdict=made[1])
+
+    def _taught(
+        self, point: Point, deadline: Deadline
+    ) -> tuple[onnx.ModelProto, Verdict] | Refused:
+        from autogo_onnx.distillation.learning import learn
+
+        try:
+            model = learn(point.model, self.school, deadline)
+        except InputError as error:
+            return Refused(str(error))
+        return model, self.judge.judge([model])
+
+    def _key(self, point: Point) -> str:
+        """All that the result depends on, beside the options."""
+        return f"trained back {digest(point.model)}"

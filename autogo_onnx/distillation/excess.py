@@ -1,0 +1,38 @@
+"""How far a plan is beyond the gate, as one number."""
+
+from __future__ import annotations
+
+import math
+
+from autogo_onnx.fidelity import UNSEEN
+from autogo_onnx.gate import Verdict
+from autogo_onnx.options import Options
+
+_LEAST = 0.05
+"""Of the limit; smaller losses, and gains, are as good as this."""
+
+
+def excess(verdict: Verdict, before: float | None, options: Options) -> float:
+    """Logarithm of the figure that decides over its limit: negative lets the plan through.
+
+    Of several outputs the worst counts. An error in dB is told as the ratio of amplitudes.
+
+    Args:
+        verdict: on the plan.
+        before: the original's value of the user's metric, if there is one.
+        options: the limits.
+    """
+    fidelity, limit = verdict.fidelity, max(options.max_drop, 1e-9)
+    if verdict.metric is not None and before is not None:
+        return _log((before - verdict.metric) / limit)
+    found = []
+    if fidelity.drop_bound is not None:
+        stricter = UNSEEN if fidelity.gate == "expected_drop" else 1.0
+        found.append(_log(fidelity.drop_bound * stricter / limit))
+    if fidelity.psnr_bound_db is not None:
+        found.append(_log(10 ** ((options.min_psnr - fidelity.psnr_bound_db) / 20)))
+    return max(found)
+
+
+def _log(share: float) -> float:
+    return math.log(max(share, _LEAST))

@@ -1,0 +1,73 @@
+"""The original's answers, in ONNX Runtime, each computed when it is first asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from autogo_onnx import verify
+from autogo_onnx.runtime import open_session
+from autogo_onnx.samples import Samples
+
+_TRIED = 16
+
+
+class Teacher:
+    """Answers samples.
+
+    Attributes:
+        names: of the outputs that answer: floating point, one entry per sample.
+        some: answers to the first samples, per output.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, samples: Samples, *, memory_bytes: int, threads: int
+    ) -> None:
+        """Ask for the first answers, to see what they are.
+
+        Args:
+            model: the original.
+            samples: all that will be asked.
+            memory_bytes: for answers that are kept; more are computed again each time.
+            threads: of ONNX Runtime.
+
+        Raises:
+            InputError: the model does not run on a sample.
+        """
+        self._session, self._samples = open_session(model, threads=threads), samples
+        first = samples.take(range(min(_TRIED, len(samples))))
+        answers = verify.run(self._session, first)
+        self.names = tuple(
+            name
+            for name, values in answers.items()
+            if values.dtype.kind == "f" and values.shape[:1] == (len(first),) and values.size
+        )
+        self.some = tuple(answers[name] for name in self.names)
+        size = sum(values.nbytes for values in self.some) // len(first)
+        self._is_known = np.zeros(len(samples), bool)
+        self._known: list[np.ndarray] | None = None
+        if size * len(samples) <= memory_bytes:
+            self._known = [np.empty((len(samples), *v.shape[1:]), v.dtype) for v in self.some]
+
+    def answers(self, chosen: np.ndarray) -> list[np.ndarray]:
+        """Per output the answers to the samples at some positions."""
+        if self._known is None:
+            return self._asked(chosen)
+        missing = np.unique(chosen[~self._is_known[chosen]])
+        if len(missing):
+            for kept, new in zip(self._known, self._asked(missing), strict=True):
+                kept[missing] = new
+            self._is_known[missing] = True
+        return [kept[chosen] for kept in self._known]
+
+    def answers_to(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Per output the answers to samples that were changed."""
+        return self._run(replace(self._samples, feeds=feeds, labels=None))
+
+    def _asked(self, chosen: np.ndarray) -> list[np.ndarray]:
+        return self._run(self._samples.take(chosen))
+
+    def _run(self, samples: Samples) -> list[np.ndarray]:
+        return list(verify.run(self._session, samples, self.names, batch=64).values())

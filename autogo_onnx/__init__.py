@@ -1,6 +1,6 @@
 """A trained ONNX model and a few unlabelled samples in, a faster, verified model out.
 
-`import autogo_onnx` costs next to nothing; `optimize` loads what it needs when it is called.
+`import autogo_onnx` costs next to nothing; its functions load what they need when they are called.
 """
 
 from __future__ import annotations
@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import onnx
 
+    from autogo_onnx.evolved.report import EvolveReport
     from autogo_onnx.progress import Progress
     from autogo_onnx.report import Report
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "optimize", "save"]
+__all__ = ["__version__", "evolve", "optimize", "save"]
 
-_PATHS = ("calibration", "labels", "latency_table", "segment_db", "predictor")
+_PATHS = (
+    "calibration",
+    "labels",
+    "latency_table",
+    "segment_db",
+    "predictor",
+    "work_dir",
+    "distill",
+    "distill_labels",
+)
 
 
 def optimize(
@@ -52,8 +62,32 @@ def optimize(
     return run(model, options=Options(**{**given, **paths}), progress=progress or Silent())
 
 
+def evolve(
+    model: onnx.ModelProto | Path | str, *, progress: Progress | None = None, **fields: Any
+) -> EvolveReport:
+    """Evolve an architecture into a Pareto set; the command line's `evolve` as a function.
+
+    No model is written: `report.models[0].model` is the best predicted one, built when it is asked
+    for.
+
+    Args:
+        model: a model, the path of its file, or the name of a published network, as `resnet50`.
+        progress: told what happens while it runs.
+        **fields: any field of `autogo_onnx.evolved.EvolveOptions`; paths may be strings.
+
+    Raises:
+        InputError: a model or option that cannot be used.
+        TypeError: a field that `EvolveOptions` does not have.
+    """
+    from autogo_onnx.evolved import EvolveOptions
+    from autogo_onnx.evolved.workflow import evolve as run
+
+    paths = {name: Path(fields[name]) for name in _PATHS if fields.get(name) is not None}
+    return run(model, options=EvolveOptions(**{**fields, **paths}), progress=progress)
+
+
 def save(model: onnx.ModelProto, path: Path | str) -> None:
-    """Write `report.model` to a file, in one step.
+    """Write a report's model to a file, in one step.
 
     The weights of large models lie beside it in `<path>.data`. `onnx.save` is no substitute: a
     model whose weights were never read into memory refers to the file that they came from.

@@ -136,12 +136,12 @@ def read_rewritten(model: onnx.ModelProto) -> Reading:
 
     rewritten = rewrite(model).model
     try:
-        return read_model(rewritten, _nominal_shapes(rewritten))
+        return read_model(rewritten, nominal_shapes(rewritten))
     except InputError:  # The model wants another size.
         return read_model(rewritten)
 
 
-def _nominal_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+def nominal_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Full shapes of the inputs that have one for a batch of one and, if need be, 224 pixels."""
     shapes = batch_of_one(model)
     for spec in signature.inputs(model):

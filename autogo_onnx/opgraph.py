@@ -63,10 +63,9 @@ class OpGraph:
 
     def __post_init__(self) -> None:
         assert len(self.ops) == len(self.op_shapes), "one output shape per operator"
-        for index, op in enumerate(self.ops):
-            assert all(0 <= t < self.n_inputs + index for t in op.inputs), (
-                f"op {index} out of order"
-            )
+        for made, op in enumerate(self.ops, self.n_inputs):
+            for tensor in op.inputs:  # a loop: graphs are made by the thousand
+                assert 0 <= tensor < made, f"op {made - self.n_inputs} out of order"
         assert all(0 <= t < self.n_tensors for t in self.outputs), "unknown output tensor"
 
     @property
@@ -151,14 +150,12 @@ def cut(
     )
     number = {t: n for n, t in enumerate(inputs)}
     number.update({whole.n_inputs + i: len(inputs) + n for n, i in enumerate(chosen)})
+    copied = [whole.ops[i] for i in chosen]
     part = OpGraph(
-        input_shapes=tuple(whole.shape(t) for t in inputs),
-        ops=tuple(
-            replace(whole.ops[i], inputs=tuple(number[t] for t in whole.ops[i].inputs))
-            for i in chosen
-        ),
-        op_shapes=tuple(whole.op_shapes[i] for i in chosen),
-        outputs=tuple(number[t] for t in outputs),
+        input_shapes=tuple([whole.shape(t) for t in inputs]),
+        ops=tuple([Op(o.kind, tuple([number[t] for t in o.inputs]), o.attributes) for o in copied]),
+        op_shapes=tuple([whole.op_shapes[i] for i in chosen]),
+        outputs=tuple([number[t] for t in outputs]),
     )
     return Cut(part, chosen, inputs, outputs)
 

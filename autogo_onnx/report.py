@@ -249,20 +249,20 @@ def to_json(report: Report) -> str:
     Models and the latency table are files of their own and not in it; a figure without a finite
     value is null.
     """
-    body = _plain(report)
+    body = plain(report)
     head = {"schema": SCHEMA, "model": body.pop("source")}
     return json.dumps({**head, **body}, indent=1, allow_nan=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Dataclasses, mappings and tuples as JSON's own types."""
     if is_dataclass(value):
         kept = [f.name for f in fields(value) if f.metadata.get("json", True)]
-        return {name: _plain(getattr(value, name)) for name in kept}
+        return {name: plain(getattr(value, name)) for name in kept}
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

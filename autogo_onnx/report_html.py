@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from autogo_onnx.report import Report
@@ -18,9 +19,14 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 
 def to_html(report: Report) -> str:
     """The whole report; names from the model are escaped."""
-    title = escape(headline(report))
-    lines = "\n".join(f"<li>{escape(line)}</li>" for line in remarks(report))
-    body = "\n".join(_table(table) for table in tables(report))
+    body = "\n".join(table_html(table) for table in tables(report))
+    return page(headline(report), remarks(report), body)
+
+
+def page(headline: str, remarks: Sequence[str], body: str) -> str:
+    """A whole page: a headline and some lines, which are escaped, then what is HTML already."""
+    title = escape(headline)
+    lines = "\n".join(f"<li>{escape(line)}</li>" for line in remarks)
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
         f"<style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n<ul>\n{lines}\n</ul>\n"
@@ -28,7 +34,8 @@ def to_html(report: Report) -> str:
     )
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """A table with its title; cells are escaped."""
     title = f"<h2>{escape(table.title)}</h2>\n" if table.title else ""
     rows = "\n".join(_row(row, "td") for row in table.rows)
     return f"{title}<table>\n{_row(table.header, 'th')}\n{rows}\n</table>"

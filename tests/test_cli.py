@@ -19,6 +19,7 @@ from example_report import full_report, relu_model, unchanged_report
 
 import autogo_onnx
 from autogo_onnx import cli
+from autogo_onnx.deadline import Clock
 from autogo_onnx.errors import InputError, PromiseError
 from autogo_onnx.options import Options
 from autogo_onnx.progress import Progress
@@ -42,9 +43,19 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fake], list[Options]]:
     def install(fake: Fake) -> list[Options]:
         seen: list[Options] = []
 
-        def optimize(model: Path, *, options: Options, progress: Progress) -> Report:
+        def optimize(
+            model: Path,
+            *,
+            options: Options,
+            progress: Progress,
+            clock: Clock | None = None,
+            deliver: Callable[[Report], None] | None = None,
+        ) -> Report:
             seen.append(options)
-            return fake(model, options, progress)
+            report = fake(model, options, progress)
+            if deliver is not None:
+                deliver(report)
+            return report
 
         module = types.ModuleType("autogo_onnx.optimization")
         module.__dict__["optimize"] = optimize
@@ -118,7 +129,8 @@ def test_every_choice_reaches_the_options(
         "--layout nhwc --labels labels.npy --evaluate metric.py:f --max-drop 0.02 --min-psnr 40 "
         "--target macs --threads 2 --budget 1h30m --seed 7 --level unverified "
         "--memory 1.5G --latency-table {table} --segment-db s.db --predictor p.onnx "
-        "--quantize-check --quiet"
+        "--quantize-check --work-dir work --distill more --distill-labels more.npy --epochs 3 "
+        "--quiet"
     ).format(model=model, out=tmp_path / "out.onnx", table=table)
     assert run(*arguments.split())[0] == 0
     assert seen == [
@@ -142,6 +154,10 @@ def test_every_choice_reaches_the_options(
             segment_db=Path("s.db"),
             predictor=Path("p.onnx"),
             quantize_check=True,
+            work_dir=Path("work"),
+            distill=Path("more"),
+            distill_labels=Path("more.npy"),
+            epochs=3,
         )
     ]
 
@@ -322,7 +338,8 @@ def test_demo_runs_the_main_job_and_tests_it(
 def test_help_of_every_command(run: Run) -> None:
     names = [command.name for command in cli.COMMANDS]
     assert names == [
-        "optimize", "inspect", "compare", "segments", "rules", "db", "predictor", "train", "demo",
+        "optimize", "evolve", "inspect", "compare", "segments", "rules", "db", "predictor", "train",
+        "demo",
     ]  # fmt: skip
     for name in names:
         code, out, _ = run(name, "--help")

@@ -11,7 +11,14 @@
 from autogo_onnx.features.network import Context, Network
 from autogo_onnx.features.part import COLUMNS as PART_COLUMNS
 from autogo_onnx.features.part import describe
-from autogo_onnx.features.rows import COLUMNS, VERSION, Rows, rows, rows_of_parts
+from autogo_onnx.features.rows import (
+    COLUMNS,
+    VERSION,
+    Rows,
+    rows,
+    rows_of_parts,
+    rows_of_segments,
+)
 from autogo_onnx.features.ways import Vector
 
 __all__ = [
@@ -25,4 +32,5 @@ __all__ = [
     "describe",
     "rows",
     "rows_of_parts",
+    "rows_of_segments",
 ]

@@ -120,8 +120,9 @@ class Network:
         return Network(edit.graph, passes_after(self._passes, part_of, edit))
 
     def _context(self, place: _Place) -> Context:
-        segment = part.describe(place.graph)
-        inside = sum((self._facts[i].amounts for i in place.ops), np.zeros(len(AMOUNTS)))
+        facts = [self._facts[i] for i in place.ops]
+        segment = part.describe(place.graph, facts)
+        inside = sum((fact.amounts for fact in facts), np.zeros(len(AMOUNTS)))
         ahead = self._amounts[place.end] - inside
         behind = self._amounts[-1] - self._amounts[place.end]
         rest = (ahead + behind)[_SIZES]

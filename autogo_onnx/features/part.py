@@ -50,17 +50,18 @@ _NOTHING = np.zeros(len(AMOUNTS))
 _STRUCTURE = COLUMNS.index("ops")
 
 
-def describe(graph: OpGraph) -> Vector:
+def describe(graph: OpGraph, facts: Sequence[OpFacts] | None = None) -> Vector:
     """The part's numbers in the order of `COLUMNS`, float64.
 
-    An empty graph, an identity, is described by its boundary.
+    An empty graph, an identity, is described by its boundary. `facts` are those of the operators
+    where they are known.
 
     >>> from autogo_onnx.opgraph import Op
     >>> relu = OpGraph(((1, 4, 8, 8),), (Op("Relu", (0,)),), ((1, 4, 8, 8),), (1,))
     >>> dict(zip(COLUMNS, describe(relu)))["activation_path_max"]
     np.float64(1.0)
     """
-    facts = facts_of(graph)
+    facts = facts_of(graph) if facts is None else facts
     steps, operands = tuple([f.step for f in facts]), tuple([op.inputs for op in graph.ops])
     found = np.empty(len(COLUMNS))
     found[:_STRUCTURE] = _amounts(graph, facts)

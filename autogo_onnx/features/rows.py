@@ -21,6 +21,7 @@ described once per site (`Network.site`); a replacement costs its own descriptio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,19 +76,50 @@ def rows(site: Context, replacements: Sequence[OpGraph]) -> Rows:
 
 def rows_of_parts(site: Context, replacements: Vector) -> Rows:
     """Rows from replacements that `part.describe` has described, float64[N,G]."""
-    segment = site.segment[_OWN]
-    before, behind = site.ways_before[_PATHS], site.ways_after[_PATHS]
-    sizes, change, share = _network_sizes(site, replacements)
+    return _rows(_Sites.of([site]), replacements)
+
+
+def rows_of_segments(sites: Sequence[Context]) -> Rows:
+    """A row per site, at least one, each with its own segment: the network as it is."""
+    stacked = _Sites.of(sites)
+    return _rows(stacked, stacked.segment)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sites:
+    """The fields of `Context` for several sites, a row each."""
+
+    segment: Vector
+    predecessor: Vector
+    successor: Vector
+    ways_before: Vector
+    ways_after: Vector
+    rest: Vector
+    scale: Vector
+    in_pixels_log2: Vector
+
+    @classmethod
+    def of(cls, sites: Sequence[Context]) -> _Sites:
+        columns = ([getattr(site, field.name) for site in sites] for field in fields(cls))
+        return cls(*(np.array(column).reshape(len(sites), -1) for column in columns))
+
+
+def _rows(sites: _Sites, replacements: Vector) -> Rows:
+    """A row per replacement, at the one site or each at its own."""
+    segment = sites.segment[:, _OWN]
+    before, behind = sites.ways_before[:, _PATHS], sites.ways_after[:, _PATHS]
+    sizes, change, share = _network_sizes(sites, replacements)
     columns = (
         segment,
         replacements,
         replacements[:, _OWN] - segment,
-        *(site.predecessor, before, site.successor, behind),
+        *(sites.predecessor, before, sites.successor, behind),
         sizes,
         change,
         share,
-        _network_ways(site, replacements)[:, _THROUGH],
-        np.array([_depth(site), site.in_pixels_log2]),
+        _network_ways(sites, replacements)[:, _THROUGH],
+        _depth(sites),
+        sites.in_pixels_log2,
     )
     found = np.empty((len(replacements), len(COLUMNS)), np.float32)
     start = 0
@@ -97,22 +129,24 @@ def rows_of_parts(site: Context, replacements: Vector) -> Rows:
     return found
 
 
-def _network_sizes(site: Context, replacements: Vector) -> tuple[Vector, Vector, Vector]:
+def _network_sizes(sites: _Sites, replacements: Vector) -> tuple[Vector, Vector, Vector]:
     """log2 of the network's sizes after, their change, and the segment's share before."""
-    segment = np.exp2(site.segment[_AT]) - 1
-    before = site.rest + segment
-    after = np.log2(1 + site.rest + (np.exp2(replacements[:, _AT]) - 1))
+    segment = np.exp2(sites.segment[:, _AT]) - 1
+    before = sites.rest + segment
+    after = np.log2(1 + sites.rest + (np.exp2(replacements[:, _AT]) - 1))
     return after, after - np.log2(1 + before), segment / np.maximum(before, 1)
 
 
-def _network_ways(site: Context, replacements: Vector) -> Vector:
+def _network_ways(sites: _Sites, replacements: Vector) -> Vector:
     """Ways through P, S' and C in a row; none where one of them has none."""
-    own = ways.in_sides(replacements[:, _WAYS], site.scale)
-    around = (np.broadcast_to(v, own.shape) for v in (site.ways_before, site.ways_after))
+    own = ways.in_sides(replacements[:, _WAYS], sites.scale)
+    around = (np.broadcast_to(v, own.shape) for v in (sites.ways_before, sites.ways_after))
     return ways.in_a_row([own, *around])
 
 
-def _depth(site: Context) -> float:
-    """Where the segment starts, by weighted operators on the longest way, 0 to 1."""
-    ahead, behind = float(site.ways_before[_LONGEST]), float(site.ways_after[_LONGEST])
-    return ahead / (ahead + behind) if ahead + behind else 0.0
+def _depth(sites: _Sites) -> Vector:
+    """Where the segment starts, by weighted operators on the longest way, 0 to 1; float64[N,1]."""
+    ahead = sites.ways_before[:, [_LONGEST]]
+    both = ahead + sites.ways_after[:, [_LONGEST]]
+    depth: Vector = np.divide(ahead, both, out=np.zeros_like(both), where=both != 0)
+    return depth

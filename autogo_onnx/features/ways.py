@@ -151,8 +151,8 @@ def numbers(state: State) -> Vector:
     return found
 
 
-def in_sides(found: Vector, factor: float) -> Vector:
-    """The numbers with the receptive field's growth in another unit."""
+def in_sides(found: Vector, factor: float | Vector) -> Vector:
+    """The numbers with the receptive field's growth in another unit; factors may be [N,1]."""
     scaled = found.copy()
     scaled[..., _RECEPTIVE] *= factor
     return scaled

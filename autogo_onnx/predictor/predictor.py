@@ -102,8 +102,7 @@ class Predictor:
         Raises:
             InputError: it has no such head, or the rows have another number of columns.
         """
-        members = self._members(rows, head)
-        return Predicted(members.mean(axis=1), self._deviation(members, head))
+        return self.predicted(self.members(rows, head), head)
 
     def compare(
         self, site: features.Context, replacements: Sequence[OpGraph], head: str = ACCURACY
@@ -133,12 +132,24 @@ class Predictor:
             InputError: it has no such head.
         """
         rows = features.rows_of_parts(site, np.vstack([site.segment, replacements]))
-        values = self._members(rows, head)
-        changes = values[1:] - values[:1]
-        return Predicted(changes.mean(axis=1), self._deviation(changes, head))
+        values = self.members(rows, head)
+        return self.predicted(values[1:] - values[:1], head)
 
-    def _members(self, rows: Rows, head: str) -> Floats:
-        """What each member of a head predicts, float64[N,K]."""
+    def predicted(self, members: Floats, head: str = ACCURACY) -> Predicted:
+        """What members of a head agree on, and how far they do not; `members` is float64[N,K].
+
+        Raises:
+            InputError: it has no such head.
+        """
+        scale = self.facts(head).get("deviation_scale", 1.0)
+        return Predicted(members.mean(axis=1), members.std(axis=1) * scale)
+
+    def members(self, rows: Rows, head: str = ACCURACY) -> Floats:
+        """What each member of a head predicts, float64[N,K]; arguments as `predict`.
+
+        Raises:
+            InputError: as `predict`.
+        """
         session = self._session(head)
         if rows.ndim != 2 or rows.shape[1] != len(features.COLUMNS):
             wanted = f"[N,{len(features.COLUMNS)}]"
@@ -149,10 +160,6 @@ class Predictor:
         (found,) = runtime.run(session, None, {name: feed.astype(np.float32, copy=False)})
         members: Floats = found.astype(np.float64)[: len(rows)]
         return members
-
-    def _deviation(self, members: Floats, head: str) -> Floats:
-        deviation: Floats = members.std(axis=1) * self._facts[head].get("deviation_scale", 1.0)
-        return deviation
 
     def _session(self, head: str) -> InferenceSession:
         self._expect(head)

@@ -29,16 +29,17 @@ from autogo_onnx.ground import Ground, survey
 from autogo_onnx.job import begin
 from autogo_onnx.one_thread import one_blas_thread
 from autogo_onnx.options import Options
-from autogo_onnx.planning import LEAST_SAVING, WORST_FIT
+from autogo_onnx.planning import WORST_FIT
 from autogo_onnx.predictor import open_predictor
 from autogo_onnx.predictor_training.trials import Place, Trial, Trials, read, write
 from autogo_onnx.progress import Silent
+from autogo_onnx.savings import LEAST_SAVING
 from autogo_onnx.score import score
 from autogo_onnx.segment_db.segmentation import pieces
 from autogo_onnx.segment_db.store import open_store
 from autogo_onnx.segments import Site
 from autogo_onnx.sites import find_sites
-from benchmarks.optimize_zoo import CASES, ZOO, Case
+from benchmarks.cases import CASES, ZOO, Case
 
 OUT = Path(__file__).parent / "data" / "trials.json.gz"
 LEFT_OUT = ("cifar10_resnet20_bn", "cifar10_resnet20_folded")
@@ -52,7 +53,7 @@ MOST_SCORED, FEWEST_SCORED = 128, 4
 def trials(case: Case, folder: Path, seed: int = 0) -> Trials:
     """Fit and score all candidates of one model."""
     samples = folder / f"{case.model}.npy"
-    np.save(samples, case.calibration())
+    np.save(samples, case.calibration(0))
     options = Options(calibration=samples, target="macs", level="fitted", seed=seed)
     # No deadline: what is fitted does not depend on the machine.
     job = begin(ZOO / f"{case.model}.onnx", replace(options, budget_s=math.inf), Silent())

@@ -1,175 +1,109 @@
 """The main job on real trained networks: latency ratio and quality on data that nothing saw.
 
-    python -m benchmarks.optimize_zoo [CASE ...] [--out FOLDER]
+    python -m benchmarks.optimize_zoo [CASE ...] [--trained FOLDER] [--out FOLDER]
+        [--arguments "--budget 5m"]
 
 Runs `autogo-onnx optimize` as a user would, one model after the other, with 512 unlabelled samples
 where there are as many, then measures both models on test data and prints a table in Markdown.
+`FOLDER` of `--trained` holds what `benchmarks/train_fashion.py` wrote.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
-from autogo_onnx.fidelity import judge
-from autogo_onnx.runtime import open_session, run
-from benchmarks import inputs
-
-ZOO = inputs.SHARED / "zoo"
-SAMPLES = 512
+from benchmarks.cases import Case, chosen
 
 
 @dataclass(frozen=True)
-class Case:
-    """A model of the zoo: where its samples come from, how its quality is told."""
+class Optimized:
+    """What one run of the command line left: the model's file, the report, wall-clock seconds."""
 
-    model: str
-    calibration: Callable[[], np.ndarray]
-    quality: Callable[[Path, Path], str] | None = None
-    arguments: tuple[str, ...] = ()
+    model: Path
+    report: dict[str, Any]
+    seconds: float
 
+    @property
+    def macs_ratio(self) -> float:
+        """Multiply-accumulates over the original's."""
+        return float(self.report["after"]["macs"] / max(1, self.report["before"]["macs"]))
 
-def some(pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """512 samples of a labelled set, drawn at random; the labels stay behind."""
-    samples, _ = pair
-    return samples[np.random.default_rng(0).permutation(len(samples))[:SAMPLES]]
-
-
-def top1(test: Callable[[], tuple[np.ndarray, np.ndarray]]) -> Callable[[Path, Path], str]:
-    """True top-1 before and after on a labelled test set, and the loss expected without labels."""
-
-    def compare(before: Path, after: Path) -> str:
-        samples, labels = test()
-        scores = [_scores(model, samples) for model in (before, after)]
-        true = [100.0 * float((s.argmax(axis=1) == labels).mean()) for s in scores]
-        expected = judge([scores[0]], [scores[1]], None).drop or 0.0
-        return f"{true[0]:.2f} -> {true[1]:.2f} % top-1 (expected: -{100 * expected:.2f})"
-
-    return compare
+    @property
+    def bound(self) -> str:
+        """The gate's bound on the loss."""
+        fidelity = self.report["fidelity"] or {}
+        if fidelity.get("drop_bound") is not None:
+            return f"{100 * fidelity['drop_bound']:.2f} points"
+        decibels = fidelity.get("psnr_bound_db")
+        return "-" if decibels is None else f"{decibels:.1f} dB"
 
 
-def _scores(model: Path, samples: np.ndarray) -> np.ndarray:
-    session = open_session(model)
-    name = session.get_inputs()[0].name
-    batches = [samples[start : start + 100] for start in range(0, len(samples), 100)]
-    return np.concatenate([run(session, None, {name: batch})[0] for batch in batches])
+def samples_of(case: Case, folder: Path, seed: int = 0) -> Path:
+    """The file with some samples of a model; it is made once."""
+    path = folder / f"{case.model}.{seed}.npy"
+    if not path.exists():
+        np.save(path, case.calibration(seed))
+    return path
 
 
-def psnr(before: Path, after: Path) -> str:
-    """Super-resolution on Set5 before and after."""
-    return f"{psnr_set5(before):.2f} -> {psnr_set5(after):.2f} dB on Set5"
+def optimized(source: Path, samples: Path, out: Path, arguments: Sequence[str]) -> Optimized:
+    """Run `autogo-onnx optimize SOURCE -o OUT` in a process of its own.
 
-
-def psnr_set5(model: Path) -> float:
-    """Mean RGB PSNR in dB of x2 super-resolution on Set5."""
-    session = open_session(model)
-    name = session.get_inputs()[0].name
-    figures = []
-    for picture in inputs.set5():
-        sharp = picture.crop((0, 0, picture.width // 2 * 2, picture.height // 2 * 2))
-        small = np.asarray(inputs.low_resolution([sharp])[0])[None]
-        made = run(session, None, {name: inputs.planar(small, [0] * 3, [255] * 3)})[0]
-        wanted = np.asarray(sharp).transpose(2, 0, 1) / 255.0
-        error = np.mean((np.clip(made[0], 0.0, 1.0) - wanted) ** 2)
-        figures.append(-10.0 * np.log10(error))
-    return float(np.mean(figures))
-
-
-def _pictures(count: int, width: int, height: int) -> np.ndarray:
-    return inputs.crops([*inputs.photographs(), *inputs.set5()], count, width, height)
-
-
-CIFAR = tuple(
-    Case(
-        f"cifar10_resnet20_{export}",
-        lambda: some(inputs.cifar10("train")),
-        top1(lambda: inputs.cifar10("test")),
-    )
-    for export in ("dynamo", "bn", "folded")
-)
-CASES = (
-    *CIFAR,
-    Case(
-        "fmnist_resnet8_bn",
-        lambda: some(inputs.fashion_mnist("train")),
-        top1(lambda: inputs.fashion_mnist("t10k")),
-    ),
-    Case(
-        "srgan_generator_x2_bn",
-        lambda: inputs.planar(
-            inputs.crops(inputs.low_resolution(inputs.photographs()), 64, 48, 48),
-            [0] * 3,
-            [255] * 3,
-        ),
-        psnr,
-    ),
-    Case(
-        "yolox_nano",
-        lambda: inputs.planar(_pictures(64, 416, 416)[..., ::-1], [0] * 3, [1] * 3),
-    ),
-    Case(
-        "efficientnet_lite0_bn",
-        lambda: inputs.planar(_pictures(128, 224, 224) / 255.0, inputs.MEAN, inputs.STD),
-    ),
-    Case(
-        "ultraface_version-RFB-320",
-        lambda: inputs.planar(_pictures(96, 320, 240), [127] * 3, [128] * 3),
-    ),
-    Case("ppocr_v2_cls", lambda: inputs.text_lines(256)),
-)
-
-
-def measure(case: Case, folder: Path) -> str:
-    """Optimize one model as a user would; the row of the table."""
-    source, out = ZOO / f"{case.model}.onnx", folder / f"{case.model}.onnx"
-    samples, report = folder / f"{case.model}.npy", folder / f"{case.model}.json"
-    np.save(samples, case.calibration())
-    command = ["optimize", str(source), "-o", str(out), "--calibration", str(samples), "--quiet"]
-    command += ["--report", str(report), *case.arguments]
+    Args:
+        source, out: models; the report is put beside the second.
+        samples: to calibrate with.
+        arguments: any more.
+    """
+    report = out.with_suffix(".json")
+    command = ["optimize", source, "-o", out, "--calibration", samples, "--report", report]
     start = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "autogo_onnx", *command], check=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "autogo_onnx", *map(str, command), "--quiet", *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
     seconds = time.monotonic() - start
-    told = json.loads(report.read_text())
-    fidelity = told["fidelity"] or {}
-    gate = fidelity.get("drop_bound")
-    judged = f"{100 * gate:.2f} points" if gate is not None else _decibels(fidelity)
-    quality = "-" if case.quality is None else case.quality(source, out)
-    macs = told["after"]["macs"] / max(1, told["before"]["macs"])
+    return Optimized(out, json.loads(report.read_text()), seconds)
+
+
+def row(case: Case, source: Path, folder: Path, arguments: Sequence[str]) -> str:
+    """Optimize one model as a user would; the row of the table."""
+    samples, out = samples_of(case, folder), folder / f"{case.model}.onnx"
+    found = optimized(source, samples, out, arguments)
+    told, quality = found.report, case.quality.against(source)(out)
     return (
-        f"| {case.model} | {told['latency_ratio']:.3f} | {told['latency_noise']:.3f} | {macs:.3f} "
-        f"| {judged} | {quality} | {len(told['plan'])} | {seconds:.0f} |"
+        f"| {case.model} | {told['latency_ratio']:.3f} | {told['latency_noise']:.3f} "
+        f"| {found.macs_ratio:.3f} | {found.bound} | {quality.text} | {len(told['plan'])} "
+        f"| {found.seconds:.0f} |"
     )
-
-
-def _decibels(fidelity: dict[str, float]) -> str:
-    bound = fidelity.get("psnr_bound_db")
-    return "-" if bound is None else f"{bound:.1f} dB"
 
 
 @click.command()
 @click.argument("names", nargs=-1)
+@click.option("--trained", type=click.Path(path_type=Path), help="Of `train_fashion`.")
 @click.option("--out", type=click.Path(path_type=Path), help="Keep models and reports here.")
-def main(names: tuple[str, ...], out: Path | None) -> None:
+@click.option("--arguments", default="", help="Of `optimize`, in one string.")
+def main(names: tuple[str, ...], trained: Path | None, out: Path | None, arguments: str) -> None:
     """Print one row per model as soon as it is measured."""
     print("| model | latency ratio | A/A bound | MACs | gate's bound | test data | plan | s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    chosen = [case for case in CASES if not names or case.model in names]
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        for case in chosen:
-            print(measure(case, folder), flush=True)
+        for case in chosen(names, trained):
+            print(row(case, case.path(trained), folder, shlex.split(arguments)), flush=True)
 
 
 if __name__ == "__main__":

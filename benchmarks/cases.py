@@ -1,0 +1,118 @@
+"""Trained models to try `optimize` on: their samples, and how their quality is told on other data.
+
+`CASES` are models of other people (`../shared/zoo`); `TRAINED` are written by
+`benchmarks/train_fashion.py` into a folder of the user's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import inputs
+from benchmarks.quality import Faithful, Labelled, Psnr, Quality, Top1
+
+ZOO = inputs.SHARED / "zoo"
+SAMPLES = 512
+FRESH = 1000
+"""Seed of the pictures that fidelity is told on; those to calibrate with have smaller ones."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model.
+
+    Attributes:
+        model: name of its file, without the suffix.
+        calibration: draws the unlabelled samples for `--calibration`, with a seed.
+        quality: tells how good a changed model is.
+        is_trained_here: whether `benchmarks/train_fashion.py` writes it.
+    """
+
+    model: str
+    calibration: Callable[[int], np.ndarray]
+    quality: Quality
+    is_trained_here: bool = False
+
+    def path(self, trained: Path | None = None) -> Path:
+        """Its file; `trained` is the folder of models that are trained here."""
+        folder = trained if self.is_trained_here and trained is not None else ZOO
+        return folder / f"{self.model}.onnx"
+
+
+def chosen(names: Sequence[str], trained: Path | None) -> list[Case]:
+    """The cases with these names, or all whose files are there."""
+    known = [*CASES, *(TRAINED if trained is not None else ())]
+    return [c for c in known if (c.model in names if names else c.path(trained).exists())]
+
+
+def _drawn(pair: tuple[np.ndarray, np.ndarray], seed: int) -> np.ndarray:
+    """512 samples of a labelled set, drawn at random; the labels stay behind."""
+    samples, _ = pair
+    return samples[np.random.default_rng(seed).permutation(len(samples))[:SAMPLES]]
+
+
+def _pictures(count: int, width: int, height: int, seed: int) -> np.ndarray:
+    pictures = [*inputs.photographs(), *inputs.set5()]
+    return inputs.crops(pictures, count, width, height, seed=seed)
+
+
+def _unlabelled(
+    model: str, make: Callable[[int, int], np.ndarray], count: int, fresh: int = 64
+) -> Case:
+    """A model whose samples `make(count, seed)` makes, judged by fidelity on as many of others."""
+    return Case(model, lambda seed: make(count, seed), Faithful(lambda: make(fresh, FRESH)))
+
+
+def _yolox(count: int, seed: int) -> np.ndarray:
+    return inputs.planar(_pictures(count, 416, 416, seed)[..., ::-1], [0] * 3, [1] * 3)
+
+
+def _efficientnet(count: int, seed: int) -> np.ndarray:
+    return inputs.planar(_pictures(count, 224, 224, seed) / 255.0, inputs.MEAN, inputs.STD)
+
+
+def _ultraface(count: int, seed: int) -> np.ndarray:
+    return inputs.planar(_pictures(count, 320, 240, seed), [127] * 3, [128] * 3)
+
+
+def _small_photographs(seed: int) -> np.ndarray:
+    small = inputs.low_resolution(inputs.photographs())
+    return inputs.planar(inputs.crops(small, 64, 48, 48, seed=seed), [0] * 3, [255] * 3)
+
+
+def _cifar10(part: str) -> Labelled:
+    return lambda: inputs.cifar10(part)
+
+
+def _fashion(part: str) -> Labelled:
+    return lambda: inputs.fashion_mnist(part)
+
+
+def _labelled(
+    model: str, train: Labelled, test: Labelled, *, is_trained_here: bool = False
+) -> Case:
+    return Case(model, lambda seed: _drawn(train(), seed), Top1(test), is_trained_here)
+
+
+CASES = (
+    *(
+        _labelled(f"cifar10_resnet20_{export}", _cifar10("train"), _cifar10("test"))
+        for export in ("dynamo", "bn", "folded")
+    ),
+    _labelled("fmnist_resnet8_bn", _fashion("train"), _fashion("t10k")),
+    Case("srgan_generator_x2_bn", _small_photographs, Psnr()),
+    _unlabelled("yolox_nano", _yolox, 64, fresh=32),
+    _unlabelled("efficientnet_lite0_bn", _efficientnet, 128),
+    _unlabelled("ultraface_version-RFB-320", _ultraface, 96),
+    _unlabelled(
+        "ppocr_v2_cls", lambda count, seed: inputs.text_lines(count, seed=seed), 256, fresh=256
+    ),
+)
+TRAINED = tuple(
+    _labelled(f"{name}_fashion", _fashion("train"), _fashion("t10k"), is_trained_here=True)
+    for name in ("vgg16", "resnet18")
+)

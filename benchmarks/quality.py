@@ -1,0 +1,150 @@
+"""How good a changed model is on data that nothing was fitted on and nothing was chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from autogo_onnx import verify
+from autogo_onnx.fidelity import judge
+from autogo_onnx.runtime import open_session, run
+from autogo_onnx.samples import Samples
+from benchmarks import inputs
+
+Labelled = Callable[[], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Quality before and after, higher is better.
+
+    Attributes:
+        before, after: of the original and of the changed model.
+        unit: `% top-1`, `dB on Set5` or `fidelity`.
+        digits: worth printing.
+        expected: for class scores the gate's figure on the same data, which needs no labels: the
+            points of top-1 that should be lost.
+    """
+
+    before: float
+    after: float
+    unit: str
+    digits: int = 2
+    expected: float | None = None
+
+    @property
+    def lost(self) -> float:
+        """What is lost; negative for a gain."""
+        return self.before - self.after
+
+    @property
+    def text(self) -> str:
+        """Before -> after, for a table."""
+        text = f"{self.before:.{self.digits}f} -> {self.after:.{self.digits}f} {self.unit}"
+        return text if self.expected is None else f"{text} (expected: -{self.expected:.2f})"
+
+
+Judge = Callable[[Path], Figures]
+
+
+class Quality(Protocol):
+    """Tells how good changed models are.
+
+    Must:
+        - read its data only when `against` is called;
+        - judge models with the original's inputs and outputs, and the original by the same data.
+    """
+
+    def against(self, original: Path) -> Judge:
+        """What judges models that were made of the original."""
+        ...
+
+
+@dataclass(frozen=True)
+class Top1:
+    """Share of right answers in per cent, on labelled samples."""
+
+    test: Labelled
+
+    def against(self, original: Path) -> Judge:
+        """See `Quality`."""
+        samples, labels = self.test()
+        before = _scores(original, samples)
+
+        def judged(model: Path) -> Figures:
+            after = _scores(model, samples)
+            expected = 100.0 * (judge([before], [after], None).drop or 0.0)
+            right, still = _per_cent_right(before, labels), _per_cent_right(after, labels)
+            return Figures(right, still, "% top-1", expected=expected)
+
+        return judged
+
+
+def _per_cent_right(scores: np.ndarray, labels: np.ndarray) -> float:
+    return 100.0 * float((scores.argmax(axis=1) == labels).mean())
+
+
+def _scores(model: Path, samples: np.ndarray) -> np.ndarray:
+    session = open_session(model)
+    name = session.get_inputs()[0].name
+    batches = [samples[start : start + 100] for start in range(0, len(samples), 100)]
+    return np.concatenate([run(session, None, {name: batch})[0] for batch in batches])
+
+
+@dataclass(frozen=True)
+class Psnr:
+    """Mean RGB PSNR in dB of x2 super-resolution on Set5."""
+
+    def against(self, original: Path) -> Judge:
+        """See `Quality`."""
+        before = psnr_set5(original)
+        return lambda model: Figures(before, psnr_set5(model), "dB on Set5")
+
+
+def psnr_set5(model: Path) -> float:
+    """Mean RGB PSNR in dB of x2 super-resolution on Set5."""
+    session = open_session(model)
+    name = session.get_inputs()[0].name
+    figures = []
+    for picture in inputs.set5():
+        sharp = picture.crop((0, 0, picture.width // 2 * 2, picture.height // 2 * 2))
+        small = np.asarray(inputs.low_resolution([sharp])[0])[None]
+        made = run(session, None, {name: inputs.planar(small, [0] * 3, [255] * 3)})[0]
+        wanted = np.asarray(sharp).transpose(2, 0, 1) / 255.0
+        error = np.mean((np.clip(made[0], 0.0, 1.0) - wanted) ** 2)
+        figures.append(-10.0 * np.log10(error))
+    return float(np.mean(figures))
+
+
+@dataclass(frozen=True)
+class Faithful:
+    """Closeness to the original where nobody has labels: 1 is equal.
+
+    Of class scores the share of equal answers, else the explained share of the variance of the
+    worst output.
+    """
+
+    samples: Callable[[], np.ndarray]
+
+    def against(self, original: Path) -> Judge:
+        """See `Quality`."""
+        samples = self.samples()
+        before = _outputs(original, samples)
+
+        def judged(model: Path) -> Figures:
+            found = judge(before, _outputs(model, samples), None)
+            same = 1.0 - found.nmse if found.agreement is None else found.agreement
+            return Figures(1.0, same, "fidelity", digits=4)
+
+        return judged
+
+
+def _outputs(model: Path, samples: np.ndarray) -> list[np.ndarray]:
+    session = open_session(model)
+    name, batch, *_ = (session.get_inputs()[0].name, session.get_inputs()[0].shape[0])
+    only = batch if isinstance(batch, int) else None
+    return list(verify.run(session, Samples({name: samples}, batch=only)).values())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 
@@ -62,12 +60,6 @@ class Teacher:
             self._is_known[missing] = True
         return [kept[chosen] for kept in self._known]
 
-    def answers_to(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Per output the answers to samples that were changed."""
-        return self._run(replace(self._samples, feeds=feeds, labels=None))
-
     def _asked(self, chosen: np.ndarray) -> list[np.ndarray]:
-        return self._run(self._samples.take(chosen))
-
-    def _run(self, samples: Samples) -> list[np.ndarray]:
+        samples = self._samples.take(chosen)
         return list(verify.run(self._session, samples, self.names, batch=64).values())

@@ -14,6 +14,8 @@ BISECTIONS = 6
 PROBES = 6
 PROBE = 0.01
 VARIATIONS = 8
+STOPPED = "the search stopped early: the budget (--budget) was used up"
+LEFT = "the search stopped early, to leave some of the budget (--budget) for training"
 
 
 def explore(plans: Plans, deadline: Deadline) -> list[Point]:
@@ -36,7 +38,7 @@ def explore(plans: Plans, deadline: Deadline) -> list[Point]:
     try:
         search.run()
     except OutOfTime:
-        plans.ground.job.notes.append("the search stopped early: the budget (--budget) was used up")
+        plans.ground.job.notes.append(STOPPED if plans.ground.options.distill is None else LEFT)
     return [point for point in plans.made.values() if point is not None]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 import pytest
+from net_cases import Net
 
 import autogo_onnx
 from autogo_onnx import cli
@@ -229,6 +230,13 @@ def test_latency_is_measured_on_the_cpu(digits: Path, monkeypatch: pytest.Monkey
     none = autogo_onnx.evolve(digits, **chosen, max_latency_change=-0.99)
     assert none.models == ()
     assert "only the base is left" in to_text(none)
+
+
+def test_what_is_no_classifier_is_warned_of(evolved: EvolveReport) -> None:
+    net = Net(1, 3, 12, 12)
+    pictures = net.model(net.conv(net.relu(net.conv(net.relu(net.conv("x", 3, 8)), 8, 8)), 8, 3))
+    assert "learnt from classifiers" in autogo_onnx.evolve(pictures, **FEW).warnings[0]
+    assert not any("classifiers" in line for line in evolved.warnings)
 
 
 def test_models_of_an_earlier_run_do_not_stay(

@@ -254,7 +254,8 @@ def test_models_of_an_earlier_run_do_not_stay(
 def test_a_budget_that_is_over_gives_what_there_is(digits: Path) -> None:
     report = autogo_onnx.evolve(digits, **{**FEW, "iterations": 50, "budget_s": 0.1})
     assert len(report.iterations) < 50
-    assert "the budget ended the search after" in report.warnings[0]
+    # Whether all models of what was found are built in time depends on the machine.
+    assert any("the budget ended the search after" in line for line in report.warnings)
 
 
 @pytest.mark.parametrize(

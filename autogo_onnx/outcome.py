@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from autogo_onnx.cost import macs, parameters
 from autogo_onnx.job import Job
 from autogo_onnx.measured import Measured
 from autogo_onnx.messages import opset_of
@@ -125,40 +124,18 @@ def _source(job: Job) -> ModelInfo:
 
 
 def _plan(point: Point | None, before_ms: float | None) -> tuple[Replacement, ...]:
-    if point is None:
-        return ()
-    from autogo_onnx.widths.narrowing import Narrowing
-
-    entries = []
-    for choice in point.plan:
-        saved = None if before_ms is None else -choice.saving * before_ms
-        if isinstance(choice, Narrowing):
-            entries.append(
-                Replacement(
-                    site=choice.names,
-                    segment=f"width {choice.space.size} -> {len(choice.kept)}",
-                    macs_delta=choice.macs_delta,
-                    latency_delta_ms=saved,
-                    nmse=choice.nmse,
-                    score=choice.score,
-                    params_delta=choice.params_delta,
-                )
-            )
-            continue
-        candidate = choice.candidate
-        site, graph = candidate.site, candidate.graph
-        entries.append(
-            Replacement(
-                site=site.names,
-                segment=candidate.name,
-                macs_delta=macs(graph) - macs(site.graph),
-                latency_delta_ms=saved,
-                nmse=choice.nmse,
-                score=choice.score,
-                params_delta=parameters(graph) - parameters(site.graph),
-            )
+    return tuple(
+        Replacement(
+            site=choice.names,
+            segment=choice.by,
+            macs_delta=choice.macs_delta,
+            latency_delta_ms=None if before_ms is None else -choice.saving * before_ms,
+            nmse=choice.nmse,
+            score=choice.score,
+            params_delta=choice.params_delta,
         )
-    return tuple(entries)
+        for choice in (point.plan if point else ())
+    )
 
 
 def _pareto(job: Job, improvement: Improvement | None) -> tuple[ParetoPoint, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 from autogo_onnx.activations import Activations
 from autogo_onnx.attempts import Attempts
 from autogo_onnx.candidates import Candidate
+from autogo_onnx.cost import macs, parameters
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.fit_order import visits
 from autogo_onnx.fitting.segment import Refused
@@ -47,6 +48,26 @@ class Scored:
     saving: float
     nmse: float
     score: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the nodes that are replaced."""
+        return self.candidate.site.names
+
+    @property
+    def by(self) -> str:
+        """What replaces them."""
+        return self.candidate.name
+
+    @property
+    def macs_delta(self) -> int:
+        """Change of the multiply-accumulates."""
+        return macs(self.candidate.graph) - macs(self.candidate.site.graph)
+
+    @property
+    def params_delta(self) -> int:
+        """Change of the parameters."""
+        return parameters(self.candidate.graph) - parameters(self.candidate.site.graph)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -125,7 +125,8 @@ class Plans:
     def saving(self, chosen: tuple[int, ...]) -> float:
         """What the plan of some choices should save, by the sum of prices."""
         alone = sum(self._items[i].saving for i in chosen)
-        twice = sum(less for pair, less in self._overlaps.items() if set(pair) <= set(chosen))
+        both = frozenset(chosen)
+        twice = sum(less for pair, less in self._overlaps.items() if both.issuperset(pair))
         return alone - twice
 
     def choose(self, saving: float, variation: int = 0) -> tuple[int, ...]:
@@ -152,7 +153,13 @@ class Plans:
             self.ground.job.deadline.check()
 
         def compute() -> tuple[int, ...]:
-            return select(items, saving, self._overlaps, max_seconds=self._solving_s)
+            return select(
+                items,
+                saving,
+                self._overlaps,
+                largest=self.largest,
+                max_seconds=self._solving_s,
+            )
 
         return tuple(checkpoints.value(_CHOICE, key, compute))
 
@@ -226,22 +233,34 @@ def _item(choice: Choice, narrowings: Sequence[Narrowing]) -> Item:
 
 def plan_key(plan: Sequence[Choice]) -> str:
     """Key of a plan's latency: which operators become which segments, which spaces how wide."""
-    parts = sorted(
-        [list(c.space.makers), f"width {len(c.kept)}"]
-        if isinstance(c, Narrowing)
-        else [list(c.candidate.site.cut.ops), signature(c.candidate.site.graph, c.candidate.graph)]
-        for c in plan
+    text = _told(
+        plan,
+        lambda narrowing: f"width {len(narrowing.kept)}",
+        lambda scored: signature(scored.candidate.site.graph, scored.candidate.graph),
     )
-    return f"plan/{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]}"
+    return f"plan/{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
 
 def _key(plan: Sequence[Choice]) -> str:
     """All that a plan is."""
+    return _told(
+        plan,
+        lambda narrowing: f"kept {narrowing.kept.tolist()}",
+        lambda scored: to_json(scored.candidate.graph),
+    )
+
+
+def _told(
+    plan: Sequence[Choice],
+    narrower: Callable[[Narrowing], str],
+    replaced: Callable[[Scored], str],
+) -> str:
+    """Where every choice of a plan is, and what it is, in an order of its own."""
     parts = sorted(
-        [list(c.space.makers), f"kept {c.kept.tolist()}"]
-        if isinstance(c, Narrowing)
-        else [list(c.candidate.site.cut.ops), to_json(c.candidate.graph)]
-        for c in plan
+        [list(choice.space.makers), narrower(choice)]
+        if isinstance(choice, Narrowing)
+        else [list(choice.candidate.site.cut.ops), replaced(choice)]
+        for choice in plan
     )
     return json.dumps(parts)
 

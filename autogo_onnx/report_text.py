@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from autogo_onnx.quantize_text import quantize_lines, quantize_table
 from autogo_onnx.report import LatencyIs, Report, Size
-from autogo_onnx.tables import Table, align, amount, figure, percent, span
+from autogo_onnx.tables import Table, align, amount, closing, figure, percent, span
 
 if TYPE_CHECKING:
     from autogo_onnx.verify import Fidelity
@@ -99,12 +99,7 @@ def remarks(report: Report) -> list[str]:
     lines += quantize_lines(report.quantized)
     if not report.changed:
         lines.append("nothing could be improved: the new model is the old one")
-    lines += [f"warning: {line}" for line in report.warnings]
-    lines += [f"note: {line}" for line in report.notes]
-    if report.seconds:
-        stages = ", ".join(f"{stage} {value:.1f}" for stage, value in report.seconds.items())
-        lines.append(f"seconds: {stages}")
-    return lines
+    return [*lines, *closing(report.warnings, report.notes, report.seconds)]
 
 
 def _ratio_name(report: Report) -> str:

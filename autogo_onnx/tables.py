@@ -1,8 +1,8 @@
-"""Tables of text, and figures as people read them."""
+"""Tables of text, figures as people read them, and the lines that end a report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # From which count on, the unit's size and name, decimals.
@@ -70,3 +70,18 @@ def span(names: Sequence[str]) -> str:
     if len(names) <= 1:
         return "".join(names)
     return f"{names[0]} .. {names[-1]} ({len(names)})"
+
+
+def closing(
+    warnings: Sequence[str], notes: Sequence[str], seconds: Mapping[str, float]
+) -> list[str]:
+    """The lines that end a report: warnings, notes, seconds by stage.
+
+    >>> closing(["too few samples"], [], {"fit": 1.25, "verify": 0.5})
+    ['warning: too few samples', 'seconds: fit 1.2, verify 0.5']
+    """
+    lines = [f"warning: {line}" for line in warnings] + [f"note: {line}" for line in notes]
+    if seconds:
+        stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
+        lines.append(f"seconds: {stages}")
+    return lines

@@ -131,6 +131,26 @@ class Writer:
         norms = [self.weight(f"{name}.bn.{k}", v) for k, v in statistics.items() if v is not None]
         return self.node("BatchNormalization", f"{name}.bn", [y, *norms], epsilon=bn.eps)
 
+    def model(self, name: str, side: int, provenance: dict[str, str]) -> onnx.ModelProto:
+        """All of it as a classifier of grey pictures float[N,1,side,side] into ten, opset 17."""
+        self.nodes[-1].output[0] = "scores"
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, side, side])],
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 10])],
+            self.weights,
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", 17)],
+            ir_version=8,
+            producer_name="autogo-onnx",
+        )
+        helper.set_model_props(model, provenance)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
 
 def export(network: Digits, accuracy: float) -> onnx.ModelProto:
     """The network as ONNX, opset 17, any batch size."""
@@ -150,28 +170,12 @@ def export(network: Digits, accuracy: float) -> onnx.ModelProto:
     weight = writer.weight("classifier.weight", network.classifier.weight)
     bias = writer.weight("classifier.bias", network.classifier.bias)
     writer.node("Gemm", "classifier", [x, weight, bias], transB=1)
-    writer.nodes[-1].output[0] = "scores"
-    graph = helper.make_graph(
-        writer.nodes,
-        "digits",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 8, 8])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 10])],
-        writer.weights,
-    )
-    model = helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-        producer_name="autogo-onnx",
-    )
     provenance = {
         "trained_by": "benchmarks/train_demo.py",
         "trained_on": f"sklearn.datasets.load_digits, {TRAIN} samples",
         "accuracy": f"{accuracy:.4f} on the held-out samples",
     }
-    helper.set_model_props(model, provenance)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return writer.model("digits", 8, provenance)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import TensorProto, helper
 from torch import nn
 from torch.nn import functional
 
@@ -143,23 +142,7 @@ def export(network: nn.Sequential, provenance: dict[str, str]) -> onnx.ModelProt
     tensor = "image"
     for index, layer in enumerate(network):
         tensor = _written(writer, f"layer{index}", tensor, layer)
-    writer.nodes[-1].output[0] = "scores"
-    graph = helper.make_graph(
-        writer.nodes,
-        "fashion_mnist",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 28, 28])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 10])],
-        writer.weights,
-    )
-    model = helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-        producer_name="autogo-onnx",
-    )
-    helper.set_model_props(model, provenance)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return writer.model("fashion_mnist", 28, provenance)
 
 
 def _written(writer: Writer, name: str, x: str, layer: nn.Module) -> str:

@@ -16,7 +16,7 @@ from net_cases import Net, pictures, reading_of, run
 from autogo_onnx import fidelity, job
 from autogo_onnx.assemble import Realized, realize
 from autogo_onnx.cost import macs
-from autogo_onnx.fitting.elimination import elimination_order
+from autogo_onnx.fitting.elimination import Problem, dropping_order, elimination_order
 from autogo_onnx.fitting.moments import Moments, Window, moments
 from autogo_onnx.graph import from_model
 from autogo_onnx.ground import Ground, survey
@@ -28,7 +28,6 @@ from autogo_onnx.step import Step
 from autogo_onnx.variants import variants
 from autogo_onnx.widths import Narrowing, propose_narrowings
 from autogo_onnx.widths.base import narrowed
-from autogo_onnx.widths.order import Problem, dropping_order
 from autogo_onnx.widths.overlaps import overlaps
 from autogo_onnx.widths.prices import widths
 from autogo_onnx.widths.slicing import sliced

@@ -29,12 +29,8 @@ from autogo_onnx.console import progress_on
     "  [default: as in the shipped file]",
 )
 @values.seed_option
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes of this machine.  [default: 1]")
-@click.option(
-    "--scheduler",
-    metavar="tcp://HOST:PORT",
-    help="Have the workers of this dask cluster do the work instead.",
-)
+@values.jobs_option
+@values.scheduler_option
 @click.option(
     "--work-dir",
     type=FOLDER,
@@ -53,8 +49,7 @@ def build(path: Path, quiet: bool, **given: Any) -> None:
     from autogo_onnx.segment_db.workers import local, on_cluster
 
     jobs, scheduler, folder = given.pop("jobs"), given.pop("scheduler"), given.pop("work_dir")
-    if jobs and scheduler:
-        raise click.UsageError("the work is done by --jobs or by --scheduler, not by both")
+    values.check_workers(jobs, scheduler)
     check_writable(path)
     settings = building.chosen(**given)
     used = on_cluster(scheduler, building.code_version) if scheduler else local(jobs or 1)

@@ -134,12 +134,8 @@ def names(text: str | tuple[str, ...]) -> tuple[str, ...]:
 )
 @values.threads_option
 @values.seed_option
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes of this machine.  [default: 1]")
-@click.option(
-    "--scheduler",
-    metavar="tcp://HOST:PORT",
-    help="Have the workers of this dask cluster do the work instead.",
-)
+@values.jobs_option
+@values.scheduler_option
 @click.option("--work-dir", type=FOLDER, help="Keeps the state: the same command goes on from it.")
 @values.quiet_option
 @values.debug_option
@@ -155,8 +151,7 @@ def evolve(model: str, output: Path, quiet: bool, **given: Any) -> None:
     from autogo_onnx.evolved.text import to_text
     from autogo_onnx.evolved.workflow import evolve as run
 
-    if given["jobs"] and given["scheduler"]:
-        raise click.UsageError("the work is done by --jobs or by --scheduler, not by both")
+    values.check_workers(given["jobs"], given["scheduler"])
     options = EvolveOptions(**{**given, "jobs": given["jobs"] or 1})
     folder.check(output, model)
     with progress_on(quiet=quiet) as progress:

@@ -168,9 +168,27 @@ threads_option = click.option(
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True
 )
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(min=1), help="Processes of this machine.  [default: 1]"
+)
+scheduler_option = click.option(
+    "--scheduler",
+    metavar="tcp://HOST:PORT",
+    help="Have the workers of this dask cluster do the work instead.",
+)
 database_option = click.option(
     "--segment-db", type=FILE, help="A segment database instead of the shipped one."
 )
 predictor_option = click.option(
     "--predictor", type=FILE, help="A predictor instead of the shipped one."
 )
+
+
+def check_workers(jobs: int | None, scheduler: str | None) -> None:
+    """Either of `jobs_option` and `scheduler_option` at most.
+
+    Raises:
+        click.UsageError: both were given.
+    """
+    if jobs and scheduler:
+        raise click.UsageError("the work is done by --jobs or by --scheduler, not by both")

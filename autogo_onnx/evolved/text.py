@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autogo_onnx.evolved.report import ChangedSegment, EvolvedModel, EvolveReport
 from autogo_onnx.report import LatencyIs
-from autogo_onnx.tables import Table, align, amount, figure, percent, span
+from autogo_onnx.tables import Table, align, amount, closing, figure, percent, span
 
 _LATENCY: dict[LatencyIs, tuple[str, ...]] = {
     "measured": ("latency ms", "ratio"),
@@ -55,12 +55,7 @@ def remarks(report: EvolveReport) -> list[str]:
     ]
     if not report.models:
         lines.append("no network was found that is better in anything: only the base is left")
-    lines += [f"warning: {line}" for line in report.warnings]
-    lines += [f"note: {line}" for line in report.notes]
-    if report.seconds:
-        stages = ", ".join(f"{stage} {value:.1f}" for stage, value in report.seconds.items())
-        lines.append(f"seconds: {stages}")
-    return lines
+    return [*lines, *closing(report.warnings, report.notes, report.seconds)]
 
 
 def title_of(change: ChangedSegment) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from autogo_onnx.activations import Activations
 from autogo_onnx.assemble import replaced
 from autogo_onnx.fitting.boundary import window_of
+from autogo_onnx.fitting.elimination import Problem, dropping_order
 from autogo_onnx.fitting.moments import Moments, Window, moments
 from autogo_onnx.fitting.segment import LARGEST_GRAM
 from autogo_onnx.ground import Ground
@@ -23,7 +24,6 @@ from autogo_onnx.score import divergence
 from autogo_onnx.step import Step
 from autogo_onnx.streams import whole
 from autogo_onnx.submodel import Parts
-from autogo_onnx.widths.order import Problem, dropping_order
 from autogo_onnx.widths.spaces import Indices, Reader, Space
 
 ROWS_PER_COLUMN = 12
@@ -55,6 +55,11 @@ class Narrowing:
     params_delta: int
 
     @property
+    def by(self) -> str:
+        """What happens to them."""
+        return f"width {self.space.size} -> {len(self.kept)}"
+
+    @property
     def share(self) -> float:
         """Of the channels, those that go."""
         return 1.0 - len(self.kept) / self.space.size
@@ -72,9 +77,9 @@ class Workbench:
             spaces: all.
         """
         self.ground, self.original = ground, original
-        self.steps = {op: refit(ground.reading, op) for s in spaces for op in _ops(s)}
-        found = {op: step for op, step in self.steps.items() if step is not None}
-        self._prefix, model = _exchangeable(ground.model, found)
+        found = {r.op: refit(ground.reading, r.op) for s in spaces for r in s.readers}
+        self._steps = {op: step for op, step in found.items() if step is not None}
+        self._prefix, model = _exchangeable(ground.model, self._steps)
         self._parts = Parts(model)
 
     def candidates(
@@ -88,7 +93,7 @@ class Workbench:
             jury: the original's activations on the samples to judge on, and
             reference: its outputs on them.
         """
-        if any(self.steps[op] is None or self._columns(op) > LARGEST_GRAM for op in _ops(space)):
+        if any(self._columns(reader.op) > LARGEST_GRAM for reader in space.readers):
             return
         widths = [width for width in widths if self._can_be_fitted(space, width)]
         if not widths:
@@ -106,7 +111,9 @@ class Workbench:
         samples, rows = self.original.count, self.ground.settings.rows
         for reader in space.readers:
             lost = (space.size - width) * reader.channels.shape[1] * self._window(reader.op).points
-            if self._columns(reader.op) - lost > most_columns(self._step(reader.op), samples, rows):
+            if self._columns(reader.op) - lost > most_columns(
+                self._steps[reader.op], samples, rows
+            ):
                 return False
         return True
 
@@ -123,22 +130,17 @@ class Workbench:
             self._set(reader.op, weights, part.bias(part.solution))
         outputs = jury.of(self._parts).outputs_with({})
         for reader in space.readers:
-            weight, bias = self._step(reader.op).site_weights[0]
+            weight, bias = self._steps[reader.op].site_weights[0]
             self._set(reader.op, weight, bias)
         return outputs
 
     def _set(self, op: int, weight: NDArray[Any], bias: NDArray[Any]) -> None:
-        shape = self._step(op).site_weights[0][0].shape
+        shape = self._steps[op].site_weights[0][0].shape
         for k, value in enumerate((weight.reshape(shape), bias)):
             self._parts.set_weight(weight_name(self._prefix[op], 0, k), value)
 
-    def _step(self, op: int) -> Step:
-        step = self.steps[op]
-        assert step is not None, "candidates() was not asked for such a space"
-        return step
-
     def _columns(self, op: int) -> int:
-        return prod(self._step(op).site_weights[0][0].shape[1:])
+        return prod(self._steps[op].site_weights[0][0].shape[1:])
 
     def _patch(self, reader: Reader) -> Indices:
         """Patch columns int[C,K] that hold each channel of the space."""
@@ -152,16 +154,12 @@ class Workbench:
 
     def _of(self, op: int) -> Moments:
         """Moments of what a layer reads with what it should give."""
-        site, settings = self._step(op).site, self.ground.settings
+        site, settings = self._steps[op].site, self.ground.settings
         source, target = (self.original.stream(n) for n in (site.inputs[0], site.outputs[0]))
         if self.ground.reading.opgraph.ops[op].kind != "Conv":
             source, target = (whole(s)[:, :, None, None] for s in (source, target))
         rows = min(settings.rows, ROWS_PER_COLUMN * self._columns(op))
         return moments([(source, self._window(op))], target, rows=rows, seed=settings.seed)
-
-
-def _ops(space: Space) -> list[int]:
-    return [reader.op for reader in space.readers]
 
 
 def _exchangeable(

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from autogo_onnx.liveness import is_op
 from autogo_onnx.opgraph import OpGraph
+from autogo_onnx.refit import refit
 from autogo_onnx.rewriters.channels.channels import Spaces
 from autogo_onnx.rewriters.channels.drop import unneeded
 from autogo_onnx.rewriters.channels.trace import is_depthwise, trace
 from autogo_onnx.rewriters.view import View
-from autogo_onnx.segments import Reading, op_weights
+from autogo_onnx.segments import Reading
 
 Indices = NDArray[np.intp]
 
@@ -85,7 +86,7 @@ def find_spaces(graph: gs.Graph, reading: Reading) -> tuple[Space, ...]:
             continue
         makers = tuple(number[n] for n in spaces.makers if spaces.of(n) == root)
         readers = tuple(_readers(spaces, reached, number))
-        if readers and all(_can_be_fitted(reading, reader.op) for reader in readers):
+        if readers and all(refit(reading, r.op) is not None for r in readers):
             between = tuple(_between(spaces, set(reached), number))
             found.append(Space(root, spaces.places[root].size, makers, readers, between))
     return tuple(sorted(found, key=lambda space: space.makers))
@@ -117,13 +118,3 @@ def _between(spaces: Spaces, roots: set[str], number: dict[str, int]) -> Iterato
         name = node.outputs[0].name
         if is_op(node, "Conv") and is_depthwise(node) and spaces.of(name) in roots:
             yield number[name]
-
-
-def _can_be_fitted(reading: Reading, op: int) -> bool:
-    """Whether it is a two-dimensional convolution or a fully connected layer in float32."""
-    operator, weights = reading.opgraph.ops[op], op_weights(reading.nodes[op])
-    if not weights or weights[0].dtype != np.float32 or len(operator.inputs) != 1:
-        return False
-    if operator.kind == "Conv":
-        return len(operator.get("kernel_shape")) == 2
-    return operator.kind == "Gemm" and not operator.get("transA", 0)

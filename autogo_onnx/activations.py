@@ -18,7 +18,7 @@ from autogo_onnx.errors import InputError
 from autogo_onnx.fitting.importance import Importance
 from autogo_onnx.samples import Samples
 from autogo_onnx.sensitivity import Sensitivity
-from autogo_onnx.streams import First, Stream, whole
+from autogo_onnx.streams import Part, Stream, whole
 from autogo_onnx.submodel import Parts, Run
 
 BATCH = 32
@@ -76,9 +76,15 @@ class Activations:
         self._store = ActivationStore(cache_bytes)
         self._sensitivity = sensitivity
 
-    def of(self, parts: Parts) -> Activations:
-        """Those of another model on the same samples; nothing is known of them yet."""
-        return Activations(
+    def of(self, parts: Parts, changed: Collection[str] | None = None) -> Activations:
+        """Those of another model on the same samples.
+
+        Args:
+            parts: of the other model.
+            changed: what is known and depends on none of these tensors is the same in both; None:
+                nothing is known of the other model yet.
+        """
+        other = Activations(
             parts,
             self.samples,
             batch=self.batch,
@@ -86,20 +92,36 @@ class Activations:
             threads=self.threads,
             deadline=self.deadline,
         )
+        if changed is not None:
+            stale = parts.downstream(changed)
+            other.known |= {n: s for n, s in self.known.items() if n not in stale}
+        return other
 
     def first(self, count: int) -> Activations:
         """Those on the first `count` samples: what is known is shared, what is new is not."""
-        fewer = Activations(
+        return self._part(0, count)
+
+    def after(self, count: int) -> Activations:
+        """Those on the other samples, likewise; all of them where there are no others.
+
+        What matters to the outputs is that of all samples.
+        """
+        start = count if count < self.count else 0
+        return self._part(start, self.count, self._sensitivity)
+
+    def _part(self, start: int, stop: int, sensitivity: Sensitivity | None = None) -> Activations:
+        part = Activations(
             self.parts,
-            self.samples.take(range(count)),
+            self.samples.take(range(start, stop)),
             batch=self.batch,
             cache_bytes=self._store.cache_bytes,
             threads=self.threads,
             deadline=self.deadline,
+            sensitivity=sensitivity,
         )
         given = self.samples.feeds
-        fewer.known |= {n: First(s, count) for n, s in self.known.items() if n not in given}
-        return fewer
+        part.known |= {n: Part(s, start, stop) for n, s in self.known.items() if n not in given}
+        return part
 
     def require(self, names: Collection[str]) -> None:
         """Compute the tensors among `names` that are not known yet, and keep them.

@@ -35,7 +35,8 @@ class Attempts:
         Args:
             ground: the model.
             original: its activations on the samples to fit on.
-            judging: how many of the samples scores are taken on.
+            judging: how many of the samples scores are taken on; candidates are fitted on the
+                others.
             sites: of all candidates that may come; what they read is computed in one go.
         """
         self._ground = ground
@@ -90,18 +91,22 @@ class Attempts:
         """What a fit at a site sees; that of the last site is remembered."""
         if self._boundary is None or self._boundary[0] is not site:
             settings = self._ground.settings
-            self._original.require(self._tensors)
-            inputs = tuple(self._original.stream(name) for name in site.inputs)
-            target = self._original.stream(site.outputs[0])
+            inputs = tuple(self._learning.stream(name) for name in site.inputs)
+            target = self._learning.stream(site.outputs[0])
             boundary = Boundary(
                 inputs,
                 target,
                 rows=settings.rows,
                 seed=settings.seed,
-                importance=self._original.importance(site.outputs[0]),
+                importance=self._learning.importance(site.outputs[0]),
             )
             self._boundary = site, boundary
         return self._boundary[1]
+
+    @cached_property
+    def _learning(self) -> Activations:
+        self._original.require(self._tensors)
+        return self._original.after(self._judging)
 
     @cached_property
     def _jury(self) -> Activations:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp, log
 
 import numpy as np
 
+from autogo_onnx.allowance import allowance
+from autogo_onnx.bracket import AIM, STRIDE, Bracket
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.errors import OutOfTime
+from autogo_onnx.excess import excess
 from autogo_onnx.plans import Plans, Point
 
-BISECTIONS = 6
-PROBES = 6
-PROBE = 0.01
-VARIATIONS = 8
+CLOSINGS = 6
+CLOSE_ENOUGH = 0.01
+"""Savings of two plans on both sides of the gate."""
+REFINEMENTS = 14
+BEYOND = (3.0, 9.0)
+"""Times the score at which the gate closes: what more would cost, for the Pareto set."""
+_NOTHING = 1e-12
+_NEAR = 0.3
 STOPPED = "the search stopped early: the budget (--budget) was used up"
 LEFT = "the search stopped early, to leave some of the budget (--budget) for training"
 
 
 def explore(plans: Plans, deadline: Deadline) -> list[Point]:
-    """Realize plans round the saving at which the gate closes.
+    """Realize plans round the score at which the gate closes.
 
-    Bisection finds about where that is. The gate's figure is noisy, so a plan that failed does not
-    end the search: plans that save a little more than the last good one are tried as well. Nor are
-    summed scores right: so other choices are tried that save as much and a little more, and the
-    search goes on from each that passes.
+    What the first plans lose tells what summed score to go to. But sums of scores and of prices are
+    not right, and the gate's figure is noisy: so further plans are chosen by what the realized ones
+    tell of their parts, each to lose a little less than is allowed. Two far beyond come last.
 
     Args:
         plans: what may be chosen.
@@ -33,7 +40,7 @@ def explore(plans: Plans, deadline: Deadline) -> list[Point]:
     Returns:
         All realized plans, in the order of their making.
     """
-    plans.ground.progress.stage("select", BISECTIONS + PROBES + VARIATIONS)
+    plans.ground.progress.stage("select", CLOSINGS + REFINEMENTS + len(BEYOND))
     search = _Search(plans, deadline)
     try:
         search.run()
@@ -50,34 +57,70 @@ class _Search:
         self.good = 0.0
 
     def run(self) -> None:
-        bad = self.plans.largest
-        for _ in range(BISECTIONS):
-            target = (self.good + bad) / 2
-            if not self.passes(target):
-                bad = target
-        start = self.good
-        for step in range(1, PROBES + 1):
-            self.passes(start + step * PROBE)
-        for variation in range(1, VARIATIONS + 1):
-            self.passes(self.good + PROBE / 2, variation)
+        closes = self.close()
+        for turn in range(REFINEMENTS):
+            limit = self.limit()
+            if limit is not None:
+                self.tried(self.better(limit, turn))
+        for factor in BEYOND:
+            self.tried(self.plans.within(factor * exp(closes)))
 
-    def passes(self, target: float, variation: int = 0) -> bool:
-        """Whether a plan that saves so much passes the gate; no plan at all does.
+    def close(self) -> float:
+        """Find about where the gate closes; the logarithm of the summed score there."""
+        gate = self.plans.gate
+        bracket = Bracket(log(allowance(gate.reference[0], self.plans.ground.options)))
+        failed = self.plans.largest
+        for _ in range(CLOSINGS):
+            score = bracket.next()
+            chosen = self.plans.within(exp(score))
+            point = self.tried(chosen)
+            if not chosen:
+                bracket.note(score, -STRIDE, passes=True)
+                continue
+            beyond = STRIDE if point is None else self.excess(point)
+            passes = point is not None and point.passes
+            bracket.note(log(max(self.plans.score(chosen), _NOTHING)), beyond, passes=passes)
+            if not passes:
+                failed = self.plans.saving(chosen)
+            if failed - self.good < CLOSE_ENOUGH:
+                break
+        return bracket.next()
+
+    def better(self, limit: float, seed: int) -> tuple[int, ...]:
+        """Choices that should be the best there are, or might be where these were tried."""
+        expected = self.plans.hopeful(limit, None)
+        return self.plans.hopeful(limit, seed) if expected in self.plans.made else expected
+
+    def limit(self) -> float | None:
+        """The error of the outputs at about which the gate closes; None before any plan."""
+        points = [point for point in self.plans.made.values() if point is not None]
+        if not points:
+            return None
+        beyond = np.array([self.excess(point) for point in points])
+        errors = np.log([max(p.verdict.fidelity.nmse, _NOTHING) for p in points])
+        # Those near the gate tell most.
+        logs = np.average(errors - beyond, weights=1 / (_NEAR**2 + beyond**2))
+        return exp(logs + AIM)
+
+    def excess(self, point: Point) -> float:
+        """How far a plan is beyond the gate."""
+        return excess(point.verdict, self.plans.gate.before, self.plans.ground.options)
+
+    def tried(self, chosen: tuple[int, ...]) -> Point | None:
+        """The plan of some choices; None where there is none, or it cannot be fitted.
 
         Raises:
             OutOfTime: the deadline has come.
         """
         self.plans.ground.progress.advance()
-        chosen = self.plans.choose(target, variation)
         if not chosen:
-            return True
+            return None
         if not self.plans.has_time(chosen, self.deadline):
             raise OutOfTime
         point = self.plans.realized(chosen)
-        passes = point is not None and point.passes
-        if passes:
-            self.good = max(self.good, target)
-        return passes
+        if point is not None and point.passes:
+            self.good = max(self.good, self.plans.saving(chosen))
+        return point
 
 
 def best(points: Sequence[Point]) -> Point | None:

@@ -228,13 +228,17 @@ def promising(fits: Sequence[_Fit]) -> list[_Fit]:
 
 
 def scored_samples(ground: Ground, candidates: int, original: Activations) -> int:
-    """As many samples as a share of the budget should allow, by counting multiply-accumulates."""
+    """As many samples as a share of the budget should allow, by counting multiply-accumulates.
+
+    The others, which are fitted on to find a score, are half of all at least.
+    """
     seconds = max(1, ground.macs) / MACS_PER_SECOND / 2
     budget = SCORED_SHARE * ground.options.budget_s
     affordable = int(budget / max(1, candidates) / seconds)
     count = max(FEWEST_SCORED, min(SCORED_SAMPLES, affordable))
     batch = ground.fit.batch_size(1)
-    return min(original.count, -(-count // batch) * batch)
+    most = original.count // 2 // batch * batch
+    return max(batch, min(most, -(-count // batch) * batch))
 
 
 def undominated(items: Sequence[Scored]) -> list[Scored]:

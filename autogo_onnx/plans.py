@@ -22,11 +22,12 @@ from autogo_onnx.ending import PATIENCE
 from autogo_onnx.fitting.segment import Refused
 from autogo_onnx.gate import Gate, Verdict
 from autogo_onnx.ground import Ground
+from autogo_onnx.hindsight import SAVINGS, SCORES, Shown, corrected
 from autogo_onnx.kept_plans import Judged, is_remembered, remembered
 from autogo_onnx.opgraph import to_json
 from autogo_onnx.planning import Scored
 from autogo_onnx.pricing import signature
-from autogo_onnx.select import Item, largest_saving, select
+from autogo_onnx.select import Item, largest_saving, select, select_within
 from autogo_onnx.step import Step
 from autogo_onnx.widths.base import narrowed
 from autogo_onnx.widths.narrowing import Narrowing
@@ -37,9 +38,8 @@ PLAN_SECONDS = 1.0
 SOLVING_S, SOLVING_SHARE = 20.0, 0.02
 """Most seconds for one program of the selection, and most of the budget."""
 _CHOICE = "choice"
-DOUBT = 0.3
-"""How far scores are off, as the standard deviation of their logarithm: summed scores of realized
-plans were 0.5 to 3.8 times what the outputs suffered."""
+_LEAST_SAVED, _LEAST_LOST = 0.001, 1e-9
+"""Noise hides smaller savings, and rounding smaller errors."""
 
 
 @dataclass(frozen=True)
@@ -129,39 +129,94 @@ class Plans:
         twice = sum(less for pair, less in self._overlaps.items() if both.issuperset(pair))
         return alone - twice
 
-    def choose(self, saving: float, variation: int = 0) -> tuple[int, ...]:
+    def score(self, chosen: tuple[int, ...]) -> float:
+        """The summed score of some choices."""
+        return sum(self._items[i].score for i in chosen)
+
+    def choose(self, saving: float) -> tuple[int, ...]:
         """Numbers of the choices with the least summed score that save so much together.
 
         Args:
             saving: by the sum of prices.
-            variation: 0, or another plan: the scores are taken for wrong by random factors, of
-                which this is the seed.
 
         Raises:
             OutOfTime: the budget has ended, and no interrupted run has found them.
         """
-        items = self._items
-        if variation:
-            factors = np.random.default_rng(variation).lognormal(0.0, DOUBT, len(items))
-            items = [
-                replace(item, score=item.score * float(factor))
-                for item, factor in zip(items, factors, strict=True)
-            ]
-        key = json.dumps([saving, variation, self._problem])
-        checkpoints = self.ground.job.checkpoints
-        if not checkpoints.knows(_CHOICE, key):
-            self.ground.job.deadline.check()
-
-        def compute() -> tuple[int, ...]:
-            return select(
-                items,
+        return self._chosen(
+            [saving],
+            lambda: select(
+                self._items,
                 saving,
                 self._overlaps,
                 largest=self.largest,
                 max_seconds=self._solving_s,
-            )
+            ),
+        )
 
-        return tuple(checkpoints.value(_CHOICE, key, compute))
+    def within(self, score: float) -> tuple[int, ...]:
+        """Numbers of the choices that save most and whose summed score is at most `score`.
+
+        Raises:
+            OutOfTime: as `choose`.
+        """
+        return self._chosen(
+            ["within", score],
+            lambda: select_within(self._items, score, self._overlaps, max_seconds=self._solving_s),
+        )
+
+    def hopeful(self, loss: float, seed: int | None) -> tuple[int, ...]:
+        """Numbers of the choices that may save most, as far as the plans made by now tell.
+
+        Args:
+            loss: most that they may lose, as an error of the outputs (`Fidelity.nmse`).
+            seed: of what is drawn where these plans do not tell much; None: what is expected.
+
+        Raises:
+            OutOfTime: as `choose`.
+        """
+        seen = [
+            (chosen, 1.0 - point.ratio, point.verdict.fidelity.nmse)
+            for chosen, point in self.made.items()
+            if point is not None and np.isfinite(point.ratio)
+        ]
+        rng = None if seed is None else np.random.default_rng(seed)
+        return self._chosen(
+            ["hopeful", loss, seed, hashlib.sha256(repr(seen).encode()).hexdigest()],
+            lambda: select_within(
+                self._in_hindsight(seen, rng),
+                loss,
+                self._overlaps,
+                max_seconds=self._solving_s,
+            ),
+        )
+
+    def _in_hindsight(
+        self, seen: Sequence[tuple[tuple[int, ...], float, float]], rng: np.random.Generator | None
+    ) -> list[Item]:
+        """The items, with savings and scores as they are known after some plans."""
+        savings = [
+            Shown(c, max(self.saving(c), _LEAST_SAVED), max(saved, _LEAST_SAVED))
+            for c, saved, _ in seen
+        ]
+        scores = [
+            Shown(c, max(self.score(c), _LEAST_LOST), max(lost, _LEAST_LOST)) for c, _, lost in seen
+        ]
+        new_savings = corrected(np.array([i.saving for i in self._items]), savings, SAVINGS, rng)
+        new_scores = corrected(np.array([i.score for i in self._items]), scores, SCORES, rng)
+        return [
+            replace(item, saving=float(saving), score=float(score))
+            for item, saving, score in zip(self._items, new_savings, new_scores, strict=True)
+        ]
+
+    def _chosen(
+        self, wanted: list[str | float | None], solve: Callable[[], tuple[int, ...]]
+    ) -> tuple[int, ...]:
+        """The solution of a program, which an interrupted run may have found."""
+        key = json.dumps([*wanted, self._problem])
+        checkpoints = self.ground.job.checkpoints
+        if not checkpoints.knows(_CHOICE, key):
+            self.ground.job.deadline.check()
+        return tuple(checkpoints.value(_CHOICE, key, solve))
 
     def has_time(self, chosen: tuple[int, ...], deadline: Deadline) -> bool:
         """Whether a plan is there already, or there is time to make it."""

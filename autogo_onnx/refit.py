@@ -23,9 +23,10 @@ learns the samples by heart: one such layer made a text classifier of few positi
 wrong on other samples as refitting nothing. With 5, the classifier of a CIFAR-10 network is left
 alone at 256 samples, and there its top-1 accuracy was worse for it."""
 
-ROWS_ENOUGH = 500
+ROWS_ENOUGH = 100
 """Positions per weight of an output beyond which a refit gains nothing: a depthwise window of nine
-weights takes as long as a dense one, but for this."""
+weights takes as long as a dense one, but for this. From 500 to 100 no figure of the fixed plans of
+`benchmarks/fit_quality.py` changed by more than their third digit."""
 
 
 def refits(

@@ -1,7 +1,9 @@
 """How much one replacement alone changes the model's outputs.
 
 The local error of a fit is a bad judge (two forms with the same local error differed thirtyfold at
-the output), so each candidate is put into the whole model by itself.
+the output), so each candidate is put into the whole model by itself, and judged on samples that it
+was not fitted on. On those it was fitted on, where 64 pictures teach layers of 1,152 inputs, plans
+lost 2 to 40 times what their scores promised; on others 0.6 to 0.9 times.
 """
 
 from __future__ import annotations

@@ -59,6 +59,22 @@ def select(
     return tuple(usable[i] for i in problem.cheapest(min(target, most)))
 
 
+def select_within(
+    items: Sequence[Item], score: float, overlaps: Overlaps = NONE, *, max_seconds: float = 20.0
+) -> tuple[int, ...]:
+    """Indices of the items that save most together and whose summed score is at most `score`.
+
+    >>> pair, half = Item(frozenset({0, 1}), 0.3, 1.0), Item(frozenset({1}), 0.2, 0.1)
+    >>> select_within([pair, half], 0.5), select_within([pair, half], 1.0)
+    ((1,), (0,))
+    """
+    usable = [i for i, item in enumerate(items) if _is_usable(item) and item.score <= score]
+    if not usable:
+        return ()
+    problem = _Problem([items[i] for i in usable], _among(overlaps, usable), max_seconds)
+    return tuple(usable[i] for i in problem.dearest(score))
+
+
 def largest_saving(
     items: Sequence[Item], overlaps: Overlaps = NONE, *, max_seconds: float = 20.0
 ) -> float:
@@ -112,6 +128,20 @@ class _Problem:
             )
         )
         model += saving >= target - SLACK
+        model.optimize(max_seconds=self.max_seconds)
+        return tuple(i for i, x in enumerate(chosen) if x.x is not None and x.x > 0.5)
+
+    def dearest(self, score: float) -> tuple[int, ...]:
+        """The items that save most and cost no more than a score; of equal ones the first."""
+        import mip
+
+        model, chosen, saving = self._model()
+        order = TIE_BREAK * median(item.saving for item in self.items) / len(self.items)
+        first = mip.xsum(order * i * x for i, x in enumerate(chosen))
+        model.objective = mip.maximize(saving - first)
+        unit = score or 1.0
+        pairs = zip(self.items, chosen, strict=True)
+        model += mip.xsum((item.score / unit) * x for item, x in pairs) <= score / unit + SLACK
         model.optimize(max_seconds=self.max_seconds)
         return tuple(i for i, x in enumerate(chosen) if x.x is not None and x.x > 0.5)
 

@@ -63,16 +63,17 @@ def whole(stream: Stream) -> Array:
 
 
 @dataclass(frozen=True)
-class First:
-    """The first samples of a stream."""
+class Part:
+    """Consecutive samples of a stream."""
 
     stream: Stream
-    count: int
+    start: int
+    stop: int
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of those samples."""
-        return (self.count, *self.stream.shape[1:])
+        return (self.stop - self.start, *self.stream.shape[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -80,7 +81,8 @@ class First:
         return self.stream.dtype
 
     def __getitem__(self, samples: slice, /) -> Array:
-        return self.stream[samples.start : min(samples.stop, self.count)]
+        stop = min(self.start + samples.stop, self.stop)
+        return self.stream[self.start + samples.start : stop]
 
 
 @dataclass(frozen=True)

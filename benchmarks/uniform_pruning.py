@@ -6,8 +6,9 @@ and all layers behind are fitted again, so that only the widths are not chosen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 
 import numpy as np
 import onnx
@@ -53,14 +54,13 @@ class Pruned:
 
     def _kept(self, share: float, original: Activations) -> dict[Space, Indices]:
         """The channels that stay; all of them where a layer behind is too large to be solved."""
-        bench = Workbench(self.ground, original, self._spaces)
-        jury = original.first(min(original.count, JURORS))
-        reference = jury.outputs_with({})
+        bench = Workbench(self.ground, original, self._spaces, JURORS)
+        bench.jury = replace(bench.jury, most=inf, most_error=inf)
         found = {}
         for space in self._spaces:
             width = _width(space, share)
             if width < space.size:
-                for kept, _, _ in bench.candidates(space, [width], jury, reference):
+                for kept, _, _ in bench.candidates(space, [width]):
                     found[space] = kept
         return found
 

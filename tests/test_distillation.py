@@ -13,9 +13,9 @@ import pytest
 from tiny_models import classifier, samples
 
 from autogo_onnx.distillation.aim import Trial, next_saving
-from autogo_onnx.distillation.excess import excess
 from autogo_onnx.distillation.lessons import read_lessons
 from autogo_onnx.errors import InputError
+from autogo_onnx.excess import excess
 from autogo_onnx.fidelity import UNSEEN, Fidelity
 from autogo_onnx.gate import Verdict
 from autogo_onnx.ground import Ground, survey

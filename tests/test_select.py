@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autogo_onnx.select import Item, largest_saving, select
+from autogo_onnx.select import Item, largest_saving, select, select_within
 
 
 def item(ops: set[int], saving: float, score: float) -> Item:
@@ -51,6 +51,17 @@ def test_the_least_score_that_saves_enough(items: list[Item], thousandths: int) 
     assert scores[chosen] <= best + 2e-5 * typical + 1e-6 * best
 
 
+@settings(max_examples=100, deadline=None)
+@given(instances(), st.integers(1, 99), st.integers(-5, 2))
+def test_the_most_saved_within_a_score(items: list[Item], mantissa: int, exponent: int) -> None:
+    limit = mantissa * 10.0**exponent
+    every = [p for p in plans(items) if sum(items[i].score for i in p) <= limit * (1 + 1e-6)]
+    savings = {plan: sum(items[i].saving for i in plan) for plan in every}
+    chosen = select_within(items, limit)
+    assert chosen in every
+    assert savings[chosen] >= max(savings.values()) - 2e-5 * 0.2
+
+
 @settings(max_examples=40, deadline=None)
 @given(instances(), st.integers(1, 600), st.integers(0, 10**6))
 def test_what_two_items_save_twice_counts_once(
@@ -71,6 +82,8 @@ def test_what_two_items_save_twice_counts_once(
     every = [plan for plan in plans(items) if all(items[i].saving > 0 for i in plan)]
     most = max(map(saving, every))
     assert largest_saving(items, less) == pytest.approx(most, abs=1e-6)
+    within = select_within(items, 1e9, less)
+    assert saving(within) == pytest.approx(most, abs=1e-5)
     chosen = select(items, thousandths / 1000, less)
     enough = [p for p in every if saving(p) >= min(thousandths / 1000, most) - 1e-6]
     assert chosen in enough
@@ -108,11 +121,14 @@ def test_what_breaks_the_model_is_never_chosen() -> None:
     assert select(items, 0.5) == (1,)
     assert select(items[:1], 0.5) == ()
     assert largest_saving(items[:1]) == 0.0
+    assert select_within(items, 2.0) == (1,)
 
 
 def test_nothing_to_choose_from_or_for() -> None:
     assert select([], 0.5) == ()
     assert largest_saving([]) == 0.0
+    assert select_within([], 1.0) == ()
+    assert select_within([item({0}, 0.1, 5.0)], 1.0) == ()
     assert select([item({0}, 0.5, 1.0)], 0.0) == ()
     assert select([item({0}, -0.5, 1.0)], 0.5) == ()
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from net_cases import pictures, residual_net
 
 from autogo_onnx import streams
-from autogo_onnx.streams import Difference, First, blocks, channel_variances, whole
+from autogo_onnx.streams import Difference, Part, blocks, channel_variances, whole
 from autogo_onnx.submodel import Run, run_batched
 
 
@@ -25,7 +25,7 @@ def test_blocks_are_all_samples_in_order_and_not_too_large(
 
 def test_views_of_streams_give_what_arrays_would() -> None:
     a, b = pictures(0, 9, 2, 3, 3), pictures(1, 9, 2, 3, 3)
-    difference, first = Difference(a, b), First(a, 4)
+    difference, first = Difference(a, b), Part(a, 0, 4)
     assert (difference.shape, difference.dtype) == (a.shape, a.dtype)
     assert (first.shape, first.dtype) == ((4, 2, 3, 3), a.dtype)
     np.testing.assert_array_equal(difference[2:5], (a - b)[2:5])

@@ -11,9 +11,9 @@ import onnx
 
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.distillation.aim import Trial, next_saving
-from autogo_onnx.distillation.excess import excess
 from autogo_onnx.distillation.lessons import Lessons
 from autogo_onnx.errors import InputError, OutOfTime
+from autogo_onnx.excess import excess
 from autogo_onnx.fitting.segment import Refused
 from autogo_onnx.gate import Gate, Verdict
 from autogo_onnx.ground import Ground

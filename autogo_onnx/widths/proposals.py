@@ -17,8 +17,6 @@ from autogo_onnx.widths.narrowing import Narrowing, Workbench
 from autogo_onnx.widths.prices import savings_per_channel, widths
 from autogo_onnx.widths.spaces import Space, find_spaces
 
-WORST_ERROR = 0.5
-"""Readers that lose more of their target's variance than this are not worth a run of the model."""
 SHARE = 0.3  # of the time that is left,
 PRICING_SHARE = 0.25  # and of this
 
@@ -39,11 +37,9 @@ def propose_narrowings(ground: Ground, original: Activations) -> list[Narrowing]
     ground.progress.stage("narrow", len(spaces))
     deadline = ground.job.deadline.part(SHARE)
     per_channel = savings_per_channel(ground, spaces, deadline.part(PRICING_SHARE))
-    bench = Workbench(ground, original, spaces)
     tries = sum(len(widths(space.size, in_blocks=in_blocks)) for space in spaces)
-    jury = original.first(scored_samples(ground, tries, original))
-    reference = jury.outputs_with({})
-    samples = (original.count, jury.count)
+    bench = Workbench(ground, original, spaces, scored_samples(ground, tries, original))
+    samples = (bench.learning.count, bench.jury.activations.count)
     found: list[Narrowing] = []
     for done, space in enumerate(spaces):
         if deadline.is_past() and not is_remembered(ground, space, samples):
@@ -53,11 +49,11 @@ def propose_narrowings(ground: Ground, original: Activations) -> list[Narrowing]
             )
             break
         sizes = widths(space.size, in_blocks=in_blocks)
-        compute = partial(bench.candidates, space, sizes, jury, reference)
+        compute = partial(bench.candidates, space, sizes)
         for kept, nmse, score in remembered(ground, space, samples, compute):
             lost = space.size - len(kept)
             saving = per_channel[space] * lost
-            if saving >= LEAST_SAVING and nmse <= WORST_ERROR:
+            if saving >= LEAST_SAVING:
                 macs, params = _deltas(ground, space, lost)
                 found.append(
                     Narrowing(space, kept, saving, score, nmse, _names(ground, space), macs, params)

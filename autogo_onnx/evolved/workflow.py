@@ -5,7 +5,7 @@ base -> search over edit lists -> the front's models built and checked -> latenc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from hashlib import blake2b
@@ -25,10 +25,10 @@ from autogo_onnx.evolution import (
 from autogo_onnx.evolution import evolve as search
 from autogo_onnx.evolved.base import Base, base_of
 from autogo_onnx.evolved.options import EvolveOptions
-from autogo_onnx.evolved.presentation import Presentation
+from autogo_onnx.evolved.presentation import Presentation, Presented
 from autogo_onnx.evolved.report import EvolveReport, IterationCounts
 from autogo_onnx.evolved.request import limits_of, settings_of, suiting
-from autogo_onnx.evolved.timing import timing
+from autogo_onnx.evolved.timing import Timing, timing
 from autogo_onnx.predictor import ACCURACY, open_predictor
 from autogo_onnx.progress import Progress, Silent
 from autogo_onnx.report import installed_versions
@@ -74,7 +74,6 @@ def evolve(
     deadline = Deadline(inf if options.budget_s is None else options.budget_s)
     settings, limits = settings_of(options), limits_of(options)
     store = open_store(options.segment_db)
-    unit = str(open_predictor(options.predictor).facts(ACCURACY)["predicts"])
     progress.stage("load")
     base = base_of(source, options.seed)
     told = timing(base, options)
@@ -90,31 +89,42 @@ def evolve(
         seconds["search"] = deadline.elapsed() - seconds["load"]
         presented = Presentation(base, told, options, deadline).of(found.front, progress)
         seconds["build and measure"] = deadline.elapsed() - sum(seconds.values())
-        report = EvolveReport(
-            source=base.name,
-            base=told.base_size(presented.models),
-            base_model=base.model,
-            models=presented.models,
-            unit=unit,
-            latency_is=told.kind,
-            target=options.target,
-            search_unit=options.unit,
-            seed=options.seed,
-            front=len(found.front),
-            history=found.history,
-            iterations=tuple(map(_counts, found.counts)),
-            seconds={name: round(value, 3) for name, value in seconds.items()},
-            versions=installed_versions(),
-            warnings=(
-                *_doubts(base),
-                *told.warnings,
-                *presented.warnings,
-                *_cut_short(found, options),
-            ),
-            notes=_notes(base),
-        )
+        report = _report(base, told, options, found, presented, seconds)
         deliver(report)
     return report
+
+
+def _report(
+    base: Base,
+    told: Timing,
+    options: EvolveOptions,
+    found: Evolution,
+    presented: Presented,
+    seconds: Mapping[str, float],
+) -> EvolveReport:
+    return EvolveReport(
+        source=base.name,
+        base=told.base_size(presented.models),
+        base_model=base.model,
+        models=presented.models,
+        unit=str(open_predictor(options.predictor).facts(ACCURACY)["predicts"]),
+        latency_is=told.kind,
+        target=options.target,
+        search_unit=options.unit,
+        seed=options.seed,
+        front=len(found.front),
+        history=found.history,
+        iterations=tuple(map(_counts, found.counts)),
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        versions=installed_versions(),
+        warnings=(
+            *_doubts(base),
+            *told.warnings,
+            *presented.warnings,
+            *_cut_short(found, options),
+        ),
+        notes=_notes(base),
+    )
 
 
 def _doubts(base: Base) -> tuple[str, ...]:

@@ -63,33 +63,40 @@ class _Search:
             if limit is not None:
                 self.tried(self.better(limit, turn))
         for factor in BEYOND:
-            self.tried(self.plans.within(factor * exp(closes)))
+            self.tried(self.plans.choices.within(factor * exp(closes)))
 
     def close(self) -> float:
         """Find about where the gate closes; the logarithm of the summed score there."""
         gate = self.plans.gate
         bracket = Bracket(log(allowance(gate.reference[0], self.plans.ground.options)))
-        failed = self.plans.largest
+        failed = self.plans.choices.largest
         for _ in range(CLOSINGS):
-            score = bracket.next()
-            chosen = self.plans.within(exp(score))
+            goal = bracket.next()
+            chosen = self.plans.choices.within(exp(goal))
             point = self.tried(chosen)
             if not chosen:
-                bracket.note(score, -STRIDE, passes=True)
+                bracket.note(goal, -STRIDE, passes=True)
                 continue
             beyond = STRIDE if point is None else self.excess(point)
             passes = point is not None and point.passes
-            bracket.note(log(max(self.plans.score(chosen), _NOTHING)), beyond, passes=passes)
+            bracket.note(
+                log(max(self.plans.choices.score(chosen), _NOTHING)), beyond, passes=passes
+            )
             if not passes:
-                failed = self.plans.saving(chosen)
+                failed = self.plans.choices.saving(chosen)
             if failed - self.good < CLOSE_ENOUGH:
                 break
         return bracket.next()
 
     def better(self, limit: float, seed: int) -> tuple[int, ...]:
         """Choices that should be the best there are, or might be where these were tried."""
-        expected = self.plans.hopeful(limit, None)
-        return self.plans.hopeful(limit, seed) if expected in self.plans.made else expected
+        seen = self.plans.seen()
+        expected = self.plans.choices.hopeful(seen, limit, None)
+        return (
+            self.plans.choices.hopeful(seen, limit, seed)
+            if expected in self.plans.made
+            else expected
+        )
 
     def limit(self) -> float | None:
         """The error of the outputs at about which the gate closes; None before any plan."""
@@ -119,7 +126,7 @@ class _Search:
             raise OutOfTime
         point = self.plans.realized(chosen)
         if point is not None and point.passes:
-            self.good = max(self.good, self.plans.saving(chosen))
+            self.good = max(self.good, self.plans.choices.saving(chosen))
         return point
 
 

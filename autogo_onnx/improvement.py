@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autogo_onnx.activations import Activations
 from autogo_onnx.candidates import Candidate, Catalogue
+from autogo_onnx.choices import Choices
 from autogo_onnx.cost import macs
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.distillation import Lessons, distil, read_lessons
@@ -99,7 +100,7 @@ def improve(ground: Ground) -> Improvement:
     watch.lap("fit")
     points: list[Point] = []
     if fits.scored or narrowings:
-        plans = Plans(gate, fits.scored, narrowings)
+        plans = Plans(gate, Choices(ground, fits.scored, narrowings))
         points = explore(plans, _until(ground))
         watch.lap("select")
         points += _trained_back(plans, material)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from autogo_onnx.choices import Choice
 from autogo_onnx.options import Options
 from autogo_onnx.planning import Scored
-from autogo_onnx.plans import Choice, Point
+from autogo_onnx.plans import Point
 from autogo_onnx.predictor import ACCURACY
 from autogo_onnx.predictor.heads import Head, write
 from autogo_onnx.segment_db.store import shipped

@@ -7,12 +7,13 @@ from typing import Any
 
 import onnx
 
+from autogo_onnx.choices import plan_key
 from autogo_onnx.fidelity import Fidelity
 from autogo_onnx.frontier import best, pareto
 from autogo_onnx.gate import Verdict
 from autogo_onnx.opgraph import Op, OpGraph
 from autogo_onnx.planning import CLEARLY, Scored, promising, undominated
-from autogo_onnx.plans import Point, plan_key
+from autogo_onnx.plans import Point
 from autogo_onnx.pricing import signature
 
 

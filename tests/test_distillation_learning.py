@@ -284,6 +284,10 @@ class Offered:
         self.realized((0,))
 
     @property
+    def choices(self) -> Offered:
+        return self
+
+    @property
     def largest(self) -> float:
         return self.savings[-1]
 

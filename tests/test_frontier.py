@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from autogo_onnx.allowance import allowance
+from autogo_onnx.choices import Seen
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.fidelity import UNSEEN, Fidelity
 from autogo_onnx.frontier import STOPPED, best, explore
@@ -41,13 +42,20 @@ class MadeUp:
         self.gate: Any = SimpleNamespace(reference=[[SCORES]], before=None)
         self.made: dict[tuple[int, ...], Point | None] = {}
 
+    @property
+    def choices(self) -> MadeUp:
+        return self
+
+    def seen(self) -> list[Seen]:
+        return []
+
     def saving(self, chosen: tuple[int, ...]) -> float:
         return chosen[0] / 1000 if chosen else 0.0
 
     def score(self, chosen: tuple[int, ...]) -> float:
         return LIMIT * self.misled * (self.saving(chosen) / self.closes) ** 6
 
-    def hopeful(self, loss: float, seed: int | None) -> tuple[int, ...]:
+    def hopeful(self, seen: list[Seen], loss: float, seed: int | None) -> tuple[int, ...]:
         """Knows all, but what is drawn strays."""
         strays = 0.0 if seed is None else np.random.default_rng(seed).normal(0, 0.05)
         saving = self.closes * (loss / LIMIT) ** (1 / 4) * np.exp(strays)

@@ -20,7 +20,7 @@ from net_cases import pictures, residual_net
 from tiny_models import classifier, samples
 
 import autogo_onnx
-from autogo_onnx import attempts, given, kept_models, plans, resumption
+from autogo_onnx import attempts, choices, given, kept_models, resumption
 from autogo_onnx.activations import Activations
 from autogo_onnx.attempts import Attempts
 from autogo_onnx.candidates import Candidate
@@ -229,21 +229,21 @@ def test_fits_and_scores_are_remembered(
     assert attempted() == first
 
 
-def greedy(items: Sequence[Item], target: float, *_: object, **__: object) -> tuple[int, ...]:
+def greedy(items: Sequence[Item], score: float, *_: object, **__: object) -> tuple[int, ...]:
     """Stands in for the solver, which takes most of such a run."""
     chosen: list[int] = []
     order = sorted(range(len(items)), key=lambda i: items[i].score / max(1e-9, items[i].saving))
     for i in order:
         taken = {op for k in chosen for op in items[k].ops}
-        if sum(items[k].saving for k in chosen) < target and not taken & items[i].ops:
+        if sum(items[k].score for k in (*chosen, i)) <= score and not taken & items[i].ops:
             chosen.append(i)
     return tuple(sorted(chosen))
 
 
 @pytest.fixture
 def without_solver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "select", greedy)
-    monkeypatch.setattr(plans, "largest_saving", lambda *_, **__: 1.0)
+    monkeypatch.setattr(choices, "select_within", greedy)
+    monkeypatch.setattr(choices, "largest_saving", lambda *_, **__: 1.0)
 
 
 class Killed(BaseException):

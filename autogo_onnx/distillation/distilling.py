@@ -83,9 +83,9 @@ class _Course:
         deadline, trained = self.ground.job.deadline, dict[tuple[int, ...], Point]()
         while deadline.has(LEAST_S + self.judge.seconds):
             known = [(chosen, p) for chosen, p in plans.made.items() if p is not None]
-            trials = [self._trial(plans.saving(c), p, trained.get(c)) for c, p in known]
-            least = max((plans.saving(c) for c, p in known if p.passes), default=0.0)
-            goal = next_saving(trials, least, plans.largest) if trials else None
+            trials = [self._trial(plans.choices.saving(c), p, trained.get(c)) for c, p in known]
+            least = max((plans.choices.saving(c) for c, p in known if p.passes), default=0.0)
+            goal = next_saving(trials, least, plans.choices.largest) if trials else None
             learnt = None if goal is None else self._at(plans, goal, trained)
             if learnt is None:
                 break
@@ -98,7 +98,7 @@ class _Course:
         """The plan that saves so much, trained back; None where it is none, or there is no time."""
         deadline = self.ground.job.deadline
         try:
-            chosen = plans.choose(saving)
+            chosen = plans.choices.choose(saving)
             if chosen in trained or not plans.has_time(chosen, deadline):
                 return None
             point = plans.realized(chosen)

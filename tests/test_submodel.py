@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from net_cases import Net, pictures, residual_net, run
 from onnx import TensorProto, helper
@@ -152,6 +153,37 @@ def test_fewer_samples_share_what_is_known(monkeypatch: pytest.MonkeyPatch) -> N
     assert NAMES[5] not in known.known
     monkeypatch.setattr(known.parts, "between", None)
     some.require([NAMES[2]])
+
+
+def test_the_other_samples_are_those_that_come_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = activations()
+    known.require([NAMES[2]])
+    rest = known.after(3)
+    assert (rest.count, known.count) == (4, 7)
+    np.testing.assert_array_equal(rest.get("x"), X[3:])
+    output = MODEL.graph.output[0].name
+    np.testing.assert_allclose(rest.outputs_with({})[0], known.get(output)[3:], rtol=ROUNDED)
+    monkeypatch.setattr(known.parts, "between", None)
+    np.testing.assert_array_equal(rest.get(NAMES[2]), known.get(NAMES[2])[3:])
+    assert known.after(7).count == 7
+
+
+def test_a_model_that_differs_in_a_weight_shares_what_comes_before_it() -> None:
+    known = activations()
+    known.require(NAMES)
+    other = onnx.ModelProto()
+    other.CopyFrom(MODEL)
+    late = [node for node in other.graph.node if node.op_type == "Conv"][-1]
+    parts = Parts(other)
+    old = onnx.numpy_helper.to_array(parts.initializers[late.input[1]])
+    parts.set_weight(late.input[1], 2 * old)
+    made = known.of(parts, late.output)
+    assert set(made.known) == set(known.known) - parts.downstream(late.output)
+    assert late.input[0] in made.known
+    expected = run(parts.model, {"x": X})[0]
+    found = made.outputs_with({})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    assert not np.allclose(found, known.outputs_with({})[0], rtol=1e-2)
 
 
 def test_another_model_on_the_same_samples_knows_nothing_yet() -> None:

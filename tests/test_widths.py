@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from autogo_onnx.step import Step
 from autogo_onnx.variants import variants
 from autogo_onnx.widths import Narrowing, propose_narrowings
 from autogo_onnx.widths.base import narrowed
+from autogo_onnx.widths.narrowing import Workbench
 from autogo_onnx.widths.overlaps import overlaps
 from autogo_onnx.widths.prices import widths
 from autogo_onnx.widths.slicing import sliced
@@ -252,6 +254,29 @@ def test_channels_that_others_can_stand_for_go_and_nothing_is_lost(tmp_path: Pat
     fresh = {"x": pictures(4, 50, *SHAPE)}
     assert fidelity.judge(run(ground.model, fresh), run(made.model, fresh), None).nmse < 1e-3
     assert 3 * macs(base.reading.opgraph) < ground.macs
+
+
+def test_scores_are_taken_on_samples_that_no_reader_was_fitted_on(tmp_path: Path) -> None:
+    ground = ground_of(chain(), tmp_path)
+    original = ground.activations(ground.fit)
+    bench = Workbench(ground, original, spaces_of(ground.model), 32)
+    judged, learnt = (a.get("x") for a in (bench.jury.activations, bench.learning))
+    assert (len(judged), len(learnt)) == (32, original.count - 32)
+    assert not {one.tobytes() for one in judged} & {one.tobytes() for one in learnt}
+
+
+def test_widths_end_where_one_is_of_no_use(tmp_path: Path) -> None:
+    ground = ground_of(chain(), tmp_path)
+    bench = Workbench(ground, ground.activations(ground.fit), spaces_of(ground.model), 32)
+    space = max(spaces_of(ground.model), key=lambda s: s.size)
+    sizes = (28, 24, 20, 16, 12, 8, 4)
+    scores = [score for _, _, score in bench.candidates(space, sizes)]
+    bench.jury = replace(bench.jury, most=np.inf, most_error=np.inf)
+    every = [score for _, _, score in bench.candidates(space, sizes)]
+    assert len(every) >= 5
+    assert scores == every[: len(scores)]
+    bench.jury = replace(bench.jury, most=every[2] * 0.999)
+    assert [s for _, _, s in bench.candidates(space, sizes)] == every[:3]
 
 
 def test_segments_are_put_into_narrower_neighbours(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from autogo_onnx.fidelity import UNSEEN
 from autogo_onnx.gate import Verdict
 from autogo_onnx.options import Options
 
@@ -27,8 +26,7 @@ def excess(verdict: Verdict, before: float | None, options: Options) -> float:
         return _log((before - verdict.metric) / limit)
     found = []
     if fidelity.drop_bound is not None:
-        stricter = UNSEEN if fidelity.gate == "expected_drop" else 1.0
-        found.append(_log(fidelity.drop_bound * stricter / limit))
+        found.append(_log(fidelity.drop_bound / fidelity.most_drop(limit)))
     if fidelity.psnr_bound_db is not None:
         found.append(_log(10 ** ((options.min_psnr - fidelity.psnr_bound_db) / 20)))
     return max(found)

@@ -107,10 +107,6 @@ class Plans:
             self._usual_s = self.ground.job.deadline.elapsed() - start
         return self.made[chosen]
 
-    def at(self, saving: float) -> Point | None:
-        """The plan that should save so much; see `Choices.choose` and `realized`."""
-        return self.realized(self.choices.choose(saving))
-
     def _realize(self, plan: list[Choice]) -> Point | None:
         made = remembered(self.ground, full_key(plan), lambda: self._judged(plan))
         if isinstance(made, Refused):

@@ -12,6 +12,7 @@ import onnx
 from autogo_onnx import calibration, latency, model, runtime, verify
 from autogo_onnx.errors import InputError
 from autogo_onnx.latency import Paired
+from autogo_onnx.metric import load_metric
 from autogo_onnx.options import Options
 from autogo_onnx.samples import Samples
 from autogo_onnx.verify import Fidelity
@@ -59,8 +60,8 @@ def compare(a: Path, b: Path, *, options: Options, seconds: float = 5.0) -> Comp
     outputs = _outputs(a, b, samples, options)
     metric = None
     if options.evaluate is not None:
-        evaluate = verify.load_metric(options.evaluate)
-        metric = (evaluate(a), evaluate(b))
+        evaluate = load_metric(options.evaluate)
+        metric = (evaluate(a).value, evaluate(b).value)
     feed = next(samples.batches(1))
     return Comparison(
         signature=tuple(verify.signature_problems(original, changed)),

@@ -11,19 +11,18 @@ _LEAST = 0.05
 """Of the limit; smaller losses, and gains, are as good as this."""
 
 
-def excess(verdict: Verdict, before: float | None, options: Options) -> float:
+def excess(verdict: Verdict, options: Options) -> float:
     """Logarithm of the figure that decides over its limit: negative lets the plan through.
 
     Of several outputs the worst counts. An error in dB is told as the ratio of amplitudes.
 
     Args:
         verdict: on the plan.
-        before: the original's value of the user's metric, if there is one.
         options: the limits.
     """
     fidelity, limit = verdict.fidelity, max(options.max_drop, 1e-9)
-    if verdict.metric is not None and before is not None:
-        return _log((before - verdict.metric) / limit)
+    if verdict.lost is not None:
+        return _log(verdict.lost / limit)
     found = []
     if fidelity.drop_bound is not None:
         found.append(_log(fidelity.drop_bound / fidelity.most_drop(limit)))

@@ -111,7 +111,7 @@ class _Search:
 
     def excess(self, point: Point) -> float:
         """How far a plan is beyond the gate."""
-        return excess(point.verdict, self.plans.gate.before, self.plans.ground.options)
+        return excess(point.verdict, self.plans.ground.options)
 
     def tried(self, chosen: tuple[int, ...]) -> Point | None:
         """The plan of some choices; None where there is none, or it cannot be fitted.

@@ -21,6 +21,7 @@ from autogo_onnx import runtime, verify
 from autogo_onnx.class_drop import is_class_scores
 from autogo_onnx.errors import InputError
 from autogo_onnx.ground import Ground
+from autogo_onnx.metric import Figure, evaluate, load_metric
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples
 
@@ -31,11 +32,19 @@ Folds = tuple[tuple[Samples, Samples], ...]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Fidelity to the original, the user's metric if there is one, and whether that is enough."""
+    """What the gate says of a plan.
+
+    Attributes:
+        fidelity: to the original.
+        metric: the user's, if there is one.
+        passes: whether that is enough.
+        lost: of the metric, as it decides: see `metric.Figure.lost`.
+    """
 
     fidelity: verify.Fidelity
     metric: float | None
     passes: bool
+    lost: float | None = None
 
 
 class Gate:
@@ -56,8 +65,8 @@ class Gate:
         """
         start = monotonic()
         self.ground = ground
-        evaluate = ground.options.evaluate
-        self.metric = verify.load_metric(evaluate) if evaluate else None
+        reference = ground.options.evaluate
+        self.metric = load_metric(reference) if reference else None
         self.before = self.evaluate(ground.job.original)
         self.folds = folds or self._folds()
         self.reference = [self._outputs(ground.job.original, judge) for _, judge in self.folds]
@@ -72,11 +81,9 @@ class Gate:
             return halves, halves[::-1]
         return (halves,)
 
-    def evaluate(self, model: onnx.ModelProto) -> float | None:
+    def evaluate(self, model: onnx.ModelProto) -> Figure | None:
         """The user's metric of a model; None without one."""
-        if self.metric is None:
-            return None
-        return verify.evaluate(self.metric, model)
+        return None if self.metric is None else evaluate(self.metric, model)
 
     def judge(self, models: Sequence[onnx.ModelProto]) -> Verdict:
         """The verdict on a plan, of which there is one model per fold."""
@@ -85,7 +92,8 @@ class Gate:
             return Verdict(fidelity, None, False)
         after = self.evaluate(models[0])
         if after is not None and self.before is not None:
-            return Verdict(fidelity, after, self.before - after <= options.max_drop)
+            lost = self.before.lost(after)
+            return Verdict(fidelity, after.value, lost <= options.max_drop, lost)
         passes = fidelity.passes(max_drop=options.max_drop, min_psnr=options.min_psnr)
         return Verdict(fidelity, None, passes)
 

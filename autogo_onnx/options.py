@@ -22,7 +22,8 @@ class Options:
             of images or arrays. None: only exact rewrites.
         mean, std, scale, layout: how an image becomes the input: `(pixel * scale - mean) / std`.
         labels: `.npy` or `.csv` of class indices in calibration order; top-1 accuracy then gates.
-        evaluate: `FILE.py:FUNCTION`, `FUNCTION(path) -> float`, higher is better; gates instead.
+        evaluate: `FILE.py:FUNCTION`, `FUNCTION(path) -> float`, higher is better; gates instead. An
+            array with a figure per sample is as good: a 90 % bound on the loss then gates.
         max_drop: largest loss of the gating figure (0.01 = one point of top-1).
         min_psnr: floor in dB for dense outputs without a metric.
         target: what to minimize: `cpu`, latency measured in ONNX Runtime; `macs` or `params`,

@@ -104,7 +104,9 @@ def _judged(
     verdict = point.verdict if point is not None else gate.judge_unfitted(result)
     fidelity, after = verdict.fidelity, verdict.metric
     if gate.before is not None and after is not None:
-        return fidelity, Metric(gate.ground.options.evaluate or "metric", gate.before, after)
+        name, lost = gate.ground.options.evaluate or "metric", verdict.lost
+        bound = None if gate.before.samples is None else lost
+        return fidelity, Metric(name, gate.before.value, after, bound)
     if fidelity.accuracy_before is not None and fidelity.accuracy_after is not None:
         return fidelity, Metric("top-1", fidelity.accuracy_before, fidelity.accuracy_after)
     return fidelity, None

@@ -18,6 +18,7 @@ from autogo_onnx import latency, runtime, verify
 from autogo_onnx.errors import InputError
 from autogo_onnx.ground import halves
 from autogo_onnx.job import Job
+from autogo_onnx.metric import evaluate, load_metric
 from autogo_onnx.quantization import quantize
 from autogo_onnx.report import PrecisionFigures, QuantizeCheck, Report
 from autogo_onnx.runtime import open_session
@@ -174,11 +175,11 @@ def _metrics(
     if report.metric is not None and report.metric.name == reference:
         known = {"original": report.metric.before, "optimized": report.metric.after}
     try:
-        metric = verify.load_metric(reference)
+        metric = load_metric(reference)
         return [
             known[one.model]
             if one.precision == "float" and one.model in known
-            else verify.evaluate(metric, one.proto)
+            else evaluate(metric, one.proto).value
             for one in running
         ]
     except InputError as error:

@@ -95,7 +95,10 @@ def remarks(report: Report) -> list[str]:
     if report.metric is not None:
         metric = report.metric
         change = metric.after - metric.before
-        lines.append(f"{metric.name}: {metric.before:.4f} -> {metric.after:.4f} ({change:+.4f})")
+        bound = "" if metric.drop_bound is None else f", 90 % bound {-metric.drop_bound:+.4f}"
+        lines.append(
+            f"{metric.name}: {metric.before:.4f} -> {metric.after:.4f} ({change:+.4f}{bound})"
+        )
     lines += quantize_lines(report.quantized)
     if not report.changed:
         lines.append("nothing could be improved: the new model is the old one")

@@ -1,16 +1,10 @@
-"""Checks on a changed model: its face, its outputs, the user's own metric."""
+"""Checks on a changed model: its face and its outputs."""
 
 from __future__ import annotations
 
-import importlib.util
-import math
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 
 from autogo_onnx import runtime
@@ -22,15 +16,11 @@ from autogo_onnx.signature import problems as signature_problems
 
 __all__ = [
     "Fidelity",
-    "evaluate",
     "judge",
-    "load_metric",
     "not_finite",
     "run",
     "signature_problems",
 ]
-
-Metric = Callable[[Path], float]
 
 
 def run(
@@ -77,44 +67,6 @@ def not_finite(outputs: Mapping[str, np.ndarray]) -> list[str]:
     return found
 
 
-def load_metric(reference: str) -> Metric:
-    """The user's metric `FILE.py:FUNCTION`: takes the path of a model, higher is better.
-
-    The file is imported, so it is as trusted as the command line that names it; its folder is not
-    put on the import path.
-
-    Raises:
-        InputError: no such file or function, the file fails on import, and later, from the metric
-            itself, it fails or returns no finite number.
-    """
-    place, _, name = reference.rpartition(":")
-    path = Path(place)
-    if not place or not name.isidentifier():
-        raise InputError(f"metric {reference!r} is not of the form FILE.py:FUNCTION")
-    if not path.is_file():
-        raise InputError(f"metric file {path} does not exist")
-    function = getattr(_import(path), name, None)
-    if not callable(function):
-        raise InputError(f"{path} has no function {name!r}")
-
-    def metric(model: Path) -> float:
-        return _checked(function, model, reference)
-
-    return metric
-
-
-def evaluate(metric: Metric, model: onnx.ModelProto) -> float:
-    """The user's metric of a model that has no file of its own.
-
-    Raises:
-        InputError: the metric fails.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        onnx.save(model, path)
-        return metric(path)
-
-
 def _run_batched(
     session: ort.InferenceSession, samples: Samples, names: list[str], size: int
 ) -> dict[str, np.ndarray] | None:
@@ -149,25 +101,3 @@ def _join(name: str, parts: Sequence[np.ndarray]) -> np.ndarray:
             f"{list(shapes[1])}): fidelity cannot be judged, give a metric (--evaluate)"
         )
     return np.concatenate(parts) if shapes[0][:1] == (1,) else np.stack(parts)
-
-
-def _import(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"metric file {path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # The user's code may raise anything.
-        raise InputError(f"metric file {path} fails on import: {error!r}") from error
-    return module
-
-
-def _checked(function: Callable[[Path], object], model: Path, reference: str) -> float:
-    try:
-        value = float(function(model))  # type: ignore[arg-type]
-    except Exception as error:  # As above.
-        raise InputError(f"metric {reference} fails on {model}: {error!r}") from error
-    if not math.isfinite(value):
-        raise InputError(f"metric {reference} gives {value} for {model}: a finite number is needed")
-    return value

@@ -98,20 +98,18 @@ def test_excess_is_negative_where_the_gate_opens() -> None:
     options = Options(max_drop=0.01, min_psnr=40.0)
     labelled = fidelity(gate="accuracy", drop_bound=0.01)
     unlabelled = replace(labelled, gate="expected_drop")
-    assert excess(Verdict(labelled, None, True), None, options) == pytest.approx(0)
-    assert excess(Verdict(unlabelled, None, False), None, options) == pytest.approx(
-        math.log(UNSEEN)
-    )
-    assert excess(Verdict(unlabelled, 0.88, False), 0.90, options) == pytest.approx(math.log(2))
-    gained = excess(Verdict(unlabelled, 0.95, True), 0.90, options)
+    assert excess(Verdict(labelled, None, True), options) == pytest.approx(0)
+    assert excess(Verdict(unlabelled, None, False), options) == pytest.approx(math.log(UNSEEN))
+    assert excess(Verdict(unlabelled, 0.88, False, 0.02), options) == pytest.approx(math.log(2))
+    gained = excess(Verdict(unlabelled, 0.95, True, -0.05), options)
     assert -4 < gained < -2
     dense = fidelity(psnr_bound_db=20.0)
-    assert excess(Verdict(dense, None, False), None, options) == pytest.approx(math.log(10))
+    assert excess(Verdict(dense, None, False), options) == pytest.approx(math.log(10))
     worst = replace(labelled, psnr_bound_db=20.0)
-    assert excess(Verdict(worst, None, False), None, options) == pytest.approx(math.log(10))
+    assert excess(Verdict(worst, None, False), options) == pytest.approx(math.log(10))
     for verdict in (labelled, unlabelled, dense, replace(dense, psnr_bound_db=41.0)):
         passes = verdict.passes(max_drop=0.01, min_psnr=40.0)
-        assert passes == (excess(Verdict(verdict, None, passes), None, options) <= 1e-9)
+        assert passes == (excess(Verdict(verdict, None, passes), options) <= 1e-9)
 
 
 def aimed(closed: Callable[[float], float], gain: float) -> tuple[float, list[float]]:

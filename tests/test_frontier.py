@@ -39,7 +39,7 @@ class MadeUp:
         self.notes: list[str] = []
         job = SimpleNamespace(notes=self.notes)
         self.ground: Any = SimpleNamespace(progress=Silent(), job=job, options=Options())
-        self.gate: Any = SimpleNamespace(reference=[[SCORES]], before=None)
+        self.gate: Any = SimpleNamespace(reference=[[SCORES]])
         self.made: dict[tuple[int, ...], Point | None] = {}
 
     @property

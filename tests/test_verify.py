@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -281,46 +280,3 @@ def test_too_few_samples_and_other_shapes_are_refused() -> None:
         verify.judge([logits(1)], [logits(1)], None)
     with pytest.raises(InputError, match="shapes"):
         verify.judge([logits(8)], [logits(9)], None)
-
-
-# The user's metric
-
-
-def test_a_metric_is_a_function_of_the_path(tmp_path: Path) -> None:
-    file = tmp_path / "metric.py"
-    file.write_text("def size(path):\n    return path.stat().st_size\n")
-    model = tmp_path / "m.onnx"
-    model.write_bytes(b"12345")
-    assert verify.load_metric(f"{file}:size")(model) == 5.0
-
-
-@pytest.mark.parametrize(
-    ("code", "name", "message"),
-    [
-        ("def f(p): return 1", "g", "has no function 'g'"),
-        ("f = 3", "f", "has no function 'f'"),
-        ("1 / 0", "f", "fails on import: ZeroDivisionError"),
-        ("def f(:", "f", "fails on import: SyntaxError"),
-        ("def f(p): return 1", "f.x", "not of the form"),
-    ],
-)
-def test_a_metric_that_cannot_be_loaded_is_refused(
-    tmp_path: Path, code: str, name: str, message: str
-) -> None:
-    (tmp_path / "metric.py").write_text(code)
-    with pytest.raises(InputError, match=message):
-        verify.load_metric(f"{tmp_path / 'metric.py'}:{name}")
-
-
-@pytest.mark.parametrize("reference", ["metric.py", ":f", "missing.py:f", "metric.py:"])
-def test_a_metric_must_be_named_in_full(reference: str) -> None:
-    with pytest.raises(InputError, match="metric"):
-        verify.load_metric(reference)
-
-
-@pytest.mark.parametrize("result", ["float('nan')", "'high'", "None", "1 / 0", "float('inf')"])
-def test_a_metric_must_give_a_finite_number(tmp_path: Path, result: str) -> None:
-    (tmp_path / "metric.py").write_text(f"def f(path):\n    return {result}\n")
-    metric = verify.load_metric(f"{tmp_path / 'metric.py'}:f")
-    with pytest.raises(InputError, match="metric"):
-        metric(tmp_path / "m.onnx")

@@ -156,7 +156,8 @@ def sample_options(command: Command) -> Command:
 evaluate_option = click.option(
     "--evaluate",
     metavar="FILE.py:FN",
-    help="FN(path of a model) -> float, higher is better: gates instead.",
+    help="FN(path of a model) -> float, higher is better, or an array with one per sample: gates "
+    "instead.",
 )
 threads_option = click.option(
     "--threads",

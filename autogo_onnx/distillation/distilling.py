@@ -108,9 +108,9 @@ class _Course:
         return None if learnt is None else {chosen: learnt}
 
     def _trial(self, saving: float, point: Point, learnt: Point | None) -> Trial:
-        before, options = self.judge.before, self.ground.options
-        trained = None if learnt is None else excess(learnt.verdict, before, options)
-        return Trial(saving, excess(point.verdict, before, options), trained)
+        options = self.ground.options
+        trained = None if learnt is None else excess(learnt.verdict, options)
+        return Trial(saving, excess(point.verdict, options), trained)
 
     def _learnt(self, point: Point, deadline: Deadline) -> Point | None:
         """The plan trained back, or remembered from an interrupted run."""

@@ -1,0 +1,97 @@
+"""The user's metric: how it is read, and what is lost by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autogo_onnx.errors import InputError
+from autogo_onnx.metric import Figure, load_metric
+
+
+def test_a_metric_is_a_function_of_the_path(tmp_path: Path) -> None:
+    file = tmp_path / "metric.py"
+    file.write_text("def size(path):\n    return path.stat().st_size\n")
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"12345")
+    assert load_metric(f"{file}:size")(model) == Figure(5.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "message"),
+    [
+        ("def f(p): return 1", "g", "has no function 'g'"),
+        ("f = 3", "f", "has no function 'f'"),
+        ("1 / 0", "f", "fails on import: ZeroDivisionError"),
+        ("def f(:", "f", "fails on import: SyntaxError"),
+        ("def f(p): return 1", "f.x", "not of the form"),
+    ],
+)
+def test_a_metric_that_cannot_be_loaded_is_refused(
+    tmp_path: Path, code: str, name: str, message: str
+) -> None:
+    (tmp_path / "metric.py").write_text(code)
+    with pytest.raises(InputError, match=message):
+        load_metric(f"{tmp_path / 'metric.py'}:{name}")
+
+
+@pytest.mark.parametrize("reference", ["metric.py", ":f", "missing.py:f", "metric.py:"])
+def test_a_metric_must_be_named_in_full(reference: str) -> None:
+    with pytest.raises(InputError, match="metric"):
+        load_metric(reference)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "float('nan')",
+        "'high'",
+        "None",
+        "1 / 0",
+        "float('inf')",
+        "[]",
+        "[[1, 2], [3, 4]]",
+        "[1, float('nan')]",
+    ],
+)
+def test_a_metric_must_give_a_finite_number(tmp_path: Path, result: str) -> None:
+    (tmp_path / "metric.py").write_text(f"def f(path):\n    return {result}\n")
+    metric = load_metric(f"{tmp_path / 'metric.py'}:f")
+    with pytest.raises(InputError, match="metric"):
+        metric(tmp_path / "m.onnx")
+
+
+def test_a_metric_may_tell_of_every_sample(tmp_path: Path) -> None:
+    (tmp_path / "metric.py").write_text("def f(path):\n    return [True, False, True, True]\n")
+    figure = load_metric(f"{tmp_path / 'metric.py'}:f")(tmp_path / "m.onnx")
+    assert figure.value == 0.75
+    assert figure.samples is not None
+    assert figure.samples.tolist() == [1.0, 0.0, 1.0, 1.0]
+
+
+def test_of_single_figures_the_difference_is_lost() -> None:
+    assert Figure(0.9).lost(Figure(0.88)) == pytest.approx(0.02)
+    assert Figure(0.9).lost(Figure(0.8, np.array([1.0, 0.6]))) == pytest.approx(0.1)
+
+
+def test_the_bound_on_what_is_lost_holds_in_nine_of_ten_draws() -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(2000):
+        draws = rng.random(1500)
+        before = (draws < 0.90).astype(float)
+        after = np.where(rng.random(1500) < 0.05, rng.random(1500) < 0.5, before)  # Loses 2 points.
+        held.append(Figure(before.mean(), before).lost(Figure(after.mean(), after)) >= 0.02)
+    assert 0.88 <= np.mean(held) <= 0.92
+
+
+def test_equal_models_lose_nothing() -> None:
+    samples = np.array([1.0, 0.0, 1.0])
+    assert Figure(2 / 3, samples).lost(Figure(2 / 3, samples.copy())) == 0.0
+
+
+def test_other_numbers_of_samples_cannot_be_compared() -> None:
+    with pytest.raises(InputError, match="told 3 samples of the original and 2"):
+        Figure(1.0, np.ones(3)).lost(Figure(1.0, np.ones(2)))

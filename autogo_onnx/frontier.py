@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from math import exp, log
 
 import numpy as np
@@ -59,9 +59,9 @@ class _Search:
     def run(self) -> None:
         closes = self.close()
         for turn in range(REFINEMENTS):
-            limit = self.limit()
-            if limit is not None:
-                self.tried(self.better(limit, turn))
+            error = closing_error(self.plans)
+            if error is not None:
+                self.tried(promising(self.plans, error, turn, self.plans.made))
         for factor in BEYOND:
             self.tried(self.plans.choices.within(factor * exp(closes)))
 
@@ -77,7 +77,7 @@ class _Search:
             if not chosen:
                 bracket.note(goal, -STRIDE, passes=True)
                 continue
-            beyond = STRIDE if point is None else self.excess(point)
+            beyond = STRIDE if point is None else excess(point.verdict, self.plans.ground.options)
             passes = point is not None and point.passes
             bracket.note(
                 log(max(self.plans.choices.score(chosen), _NOTHING)), beyond, passes=passes
@@ -87,31 +87,6 @@ class _Search:
             if failed - self.good < CLOSE_ENOUGH:
                 break
         return bracket.next()
-
-    def better(self, limit: float, seed: int) -> tuple[int, ...]:
-        """Choices that should be the best there are, or might be where these were tried."""
-        seen = self.plans.seen()
-        expected = self.plans.choices.hopeful(seen, limit, None)
-        return (
-            self.plans.choices.hopeful(seen, limit, seed)
-            if expected in self.plans.made
-            else expected
-        )
-
-    def limit(self) -> float | None:
-        """The error of the outputs at about which the gate closes; None before any plan."""
-        points = [point for point in self.plans.made.values() if point is not None]
-        if not points:
-            return None
-        beyond = np.array([self.excess(point) for point in points])
-        errors = np.log([max(p.verdict.fidelity.nmse, _NOTHING) for p in points])
-        # Those near the gate tell most.
-        logs = np.average(errors - beyond, weights=1 / (_NEAR**2 + beyond**2))
-        return exp(logs + AIM)
-
-    def excess(self, point: Point) -> float:
-        """How far a plan is beyond the gate."""
-        return excess(point.verdict, self.plans.ground.options)
 
     def tried(self, chosen: tuple[int, ...]) -> Point | None:
         """The plan of some choices; None where there is none, or it cannot be fitted.
@@ -128,6 +103,40 @@ class _Search:
         if point is not None and point.passes:
             self.good = max(self.good, self.plans.choices.saving(chosen))
         return point
+
+
+def closing_error(plans: Plans) -> float | None:
+    """The error of the outputs (`Fidelity.nmse`) at about which the gate closes.
+
+    Told by the plans that were made; None before any.
+    """
+    points = [point for point in plans.made.values() if point is not None]
+    if not points:
+        return None
+    beyond = np.array([excess(point.verdict, plans.ground.options) for point in points])
+    errors = np.log([max(p.verdict.fidelity.nmse, _NOTHING) for p in points])
+    # Those near the gate tell most.
+    logs = np.average(errors - beyond, weights=1 / (_NEAR**2 + beyond**2))
+    return exp(logs + AIM)
+
+
+def promising(
+    plans: Plans, error: float, turn: int, known: Container[tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Choices that should save most within an error of the outputs, or might where these are known.
+
+    Args:
+        plans: what realized ones taught decides.
+        error: the most.
+        turn: another one draws others.
+        known: choices that would tell nothing new.
+
+    Raises:
+        OutOfTime: the deadline has come.
+    """
+    seen = plans.seen()
+    expected = plans.choices.hopeful(seen, error, None)
+    return plans.choices.hopeful(seen, error, turn) if expected in known else expected
 
 
 def best(points: Sequence[Point]) -> Point | None:

@@ -6,13 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from tiny_models import classifier, samples
 
-from autogo_onnx.distillation.aim import Trial, next_saving
+from autogo_onnx.choices import Seen
+from autogo_onnx.deadline import Deadline
+from autogo_onnx.distillation import distilling
 from autogo_onnx.distillation.lessons import read_lessons
 from autogo_onnx.errors import InputError
 from autogo_onnx.excess import excess
@@ -21,6 +25,7 @@ from autogo_onnx.gate import Verdict
 from autogo_onnx.ground import Ground, survey
 from autogo_onnx.job import begin
 from autogo_onnx.options import Options
+from autogo_onnx.plans import Point
 from autogo_onnx.progress import Silent
 
 
@@ -112,37 +117,87 @@ def test_excess_is_negative_where_the_gate_opens() -> None:
         assert passes == (excess(Verdict(verdict, None, passes), options) <= 1e-9)
 
 
-def aimed(closed: Callable[[float], float], gain: float) -> tuple[float, list[float]]:
-    """The largest saving found where training gains so much, and the savings tried."""
-    trials = [Trial(0.1, closed(0.1)), Trial(0.35, closed(0.35))]
-    tried: list[float] = []
-    while (goal := next_saving(trials, 0.1, 0.7)) is not None:
-        tried.append(goal)
-        trials.append(Trial(goal, closed(goal), closed(goal) - gain))
-    passing = [t.saving for t in trials if t.trained is not None and t.trained <= 0]
-    return max(passing, default=0.1), tried
+class MadeUp:
+    """Plans that save 1 %, 2 %, ... by errors that rise steeply; training divides them by a factor.
+
+    Args:
+        gain: the factor.
+        affordable: how many can be trained.
+    """
+
+    def __init__(self, gain: float, affordable: int = 100) -> None:
+        self.gain, self.affordable = gain, affordable
+        notes: list[str] = []
+        job = SimpleNamespace(notes=notes, deadline=Deadline(1e9))
+        self.ground: Any = SimpleNamespace(progress=Silent(), job=job, options=Options())
+        self.made: dict[tuple[int, ...], Point] = {(k,): self.point(k, 1.0) for k in (10, 15, 20)}
+        self.trained: list[int] = []
+
+    @property
+    def choices(self) -> MadeUp:
+        return self
+
+    def point(self, number: int, gain: float) -> Point:
+        """Untrained, the gate closes at 15 %."""
+        bound = Options().max_drop * (number / 15) ** 3 / gain
+        judged = fidelity(gate="accuracy", drop_bound=bound, nmse=bound)
+        return Point(onnx.ModelProto(), (), 1 - number / 100, Verdict(judged, None, bound <= 0.01))
+
+    def seen(self) -> list[Seen]:
+        return []
+
+    def hopeful(self, seen: list[Seen], loss: float, seed: int | None) -> tuple[int, ...]:
+        strays = 0.0 if seed is None else np.random.default_rng(seed).normal(0, 0.05)
+        return (min(60, int(15 * (loss / Options().max_drop * np.exp(strays)) ** (1 / 3))),)
+
+    def has_time(self, chosen: tuple[int, ...], deadline: Deadline) -> bool:
+        return len(self.trained) < self.affordable
+
+    def realized(self, chosen: tuple[int, ...]) -> Point:
+        return self.made.setdefault(chosen, self.point(chosen[0], 1.0))
+
+    def taught(self, _: Any, point: Point, deadline: Deadline) -> Point:
+        number = round(100 * (1 - point.ratio))
+        self.trained.append(number)
+        return self.point(number, self.gain)
 
 
-@pytest.mark.parametrize("gain", [0.3, 1.0, 1.8, 3.0])
-def test_aim_finds_the_saving_where_the_gate_closes(gain: float) -> None:
-    def closed(saving: float) -> float:
-        return 12 * math.pow(saving - 0.1, 1.2)
+@pytest.fixture
+def taught(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[float, list[int]]]:
+    """The largest saving that passes once trained, and the savings tried, both in per cent."""
 
-    best = 0.1 + (gain / 12) ** (1 / 1.2)
-    found, tried = aimed(closed, gain)
-    assert best - 0.03 < found <= best
-    assert len(tried) <= 7
-    assert abs(aimed(closed, gain)[1][1] - best) < 0.12  # near by the second plan
+    def run(gain: float, affordable: int = 100) -> tuple[float, list[int]]:
+        plans: Any = MadeUp(gain, affordable)
+        monkeypatch.setattr(distilling._Course, "judge", SimpleNamespace(seconds=0.0))
+        monkeypatch.setattr(
+            distilling._Course, "_learnt", lambda *given: MadeUp.taught(plans, *given)
+        )
+        lessons: Any = SimpleNamespace(learning=[], judging=[])
+        points = distilling.distil(plans, lessons)
+        passing = [100 * (1 - point.ratio) for point in points if point.passes]
+        return max(passing, default=0.0), plans.trained
+
+    return run
 
 
-def test_aim_ends_where_all_or_nothing_passes() -> None:
-    everything, tried = aimed(lambda s: s, 9.0)
-    assert everything == pytest.approx(0.7, abs=0.02)
-    assert len(tried) < 8
-    nothing, tried = aimed(lambda s: 5 + s, 0.0)
-    assert nothing == 0.1
-    assert len(tried) < 12
-    assert next_saving([Trial(0.1, 0.0)], 0.69, 0.7) is None
+@pytest.mark.parametrize("gain", [1.5, 3.0, 6.0, 20.0])
+def test_plans_are_trained_where_training_just_makes_up_for_them(
+    gain: float, taught: Callable[..., tuple[float, list[int]]]
+) -> None:
+    best = 15 * gain ** (1 / 3)
+    found, tried = taught(gain)
+    assert 0.93 * best <= found <= best + 1e-6
+    assert len(tried) == len(set(tried)) <= distilling.MOST_TRAINED
+
+
+def test_the_time_ends_the_training(taught: Callable[..., tuple[float, list[int]]]) -> None:
+    assert len(taught(3.0, affordable=2)[1]) == 2
+
+
+def test_where_everything_passes_the_largest_plan_is_trained(
+    taught: Callable[..., tuple[float, list[int]]],
+) -> None:
+    assert taught(1e4)[0] == pytest.approx(60)
 
 
 def test_an_original_of_another_form_is_refused(tmp_path: Path) -> None:

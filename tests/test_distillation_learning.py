@@ -18,6 +18,7 @@ from tiny_models import samples as tiny_samples
 from training_networks import CLASSIFIER, DENOISER, holding_a_batch_of, network, stripes, weights
 
 from autogo_onnx import runtime
+from autogo_onnx.choices import Seen
 from autogo_onnx.class_drop import log_posterior
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.distillation import Lessons, distil, read_lessons
@@ -287,15 +288,22 @@ class Offered:
     def choices(self) -> Offered:
         return self
 
-    @property
-    def largest(self) -> float:
-        return self.savings[-1]
-
     def saving(self, chosen: tuple[int, ...]) -> float:
         return self.savings[chosen[0]]
 
-    def choose(self, saving: float) -> tuple[int, ...]:
-        return (next(i for i, s in enumerate(self.savings) if s >= saving - 1e-9),)
+    def seen(self) -> list[Seen]:
+        return []
+
+    def hopeful(self, seen: list[Seen], loss: float, seed: int | None) -> tuple[int, ...]:
+        """The last whose outputs are no further off, found by trying; what is drawn is any."""
+        if seed is not None:
+            return (seed % len(self.savings),)
+        near = [i for i, s in enumerate(self.savings) if self._error(s) <= loss]
+        return (near[-1],) if near else ()
+
+    def _error(self, saving: float) -> float:
+        model = blurred(self.ground.job.original, saving)
+        return self.gate.judge_unfitted(model).fidelity.nmse
 
     def has_time(self, chosen: tuple[int, ...], deadline: Deadline) -> bool:
         return deadline.has(0)

@@ -4,8 +4,8 @@
 * `expected_drop`: the original's own posterior p stands in for labels: where the original says y
   and the changed network says z, the expected loss is p(y) - p(z). A flip between two classes that
   the original could hardly tell apart costs next to nothing.
-* `disagreement`: the scores are no posterior (independent classes, or nearly flat whatever the
-  input), so that every flip counts as a loss; accuracy cannot fall by more.
+* `disagreement`: every flip counts as a loss, as the caller wants it, or because the scores are no
+  posterior (independent classes, or nearly flat whatever the input); accuracy cannot fall by more.
 
 **Bound** (90 %, one-sided). Losses are rare, never negative and of uneven size, and often there is
 none at all, where Student's t gives 0 +- 0. So this is Wilson's score bound, with the variance that
@@ -70,7 +70,13 @@ def is_class_scores(output: np.ndarray) -> bool:
     return output.dtype.kind == "f" and output.ndim == 2 and output.shape[1] >= 2
 
 
-def class_drop(reference: np.ndarray, changed: np.ndarray, labels: np.ndarray | None) -> ClassDrop:
+def class_drop(
+    reference: np.ndarray,
+    changed: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    counts_flips: bool = False,
+) -> ClassDrop:
     """Loss from `reference` to `changed`.
 
     A sample whose changed scores are not finite counts as wrong.
@@ -79,6 +85,7 @@ def class_drop(reference: np.ndarray, changed: np.ndarray, labels: np.ndarray | 
         reference: class scores of the original, float[N,K].
         changed: class scores of the changed network, float[N,K].
         labels: int[N] class indices, or None.
+        counts_flips: whether every flip is a loss, whatever it does to the accuracy.
 
     Raises:
         InputError: labels of another number or beyond the classes.
@@ -88,21 +95,24 @@ def class_drop(reference: np.ndarray, changed: np.ndarray, labels: np.ndarray | 
     top, new_top = before.argmax(axis=1), after.argmax(axis=1)
     flipped = (top != new_top) | broken
     agreement = float(1 - flipped.mean())
-    posterior = is_posterior(reference)
+    posterior = is_posterior(reference) and not counts_flips
     moved = np.where(broken, 1.0, _possible_costs(before, after, posterior))
-    if labels is None:
+    told: tuple[float, float] | tuple[()] = ()
+    if labels is not None:
+        _check_labels(labels, reference)
+        right, still = top == labels, (new_top == labels) & ~broken
+        told = float(right.mean()), float(still.mean())
+    if labels is None or counts_flips:
         gate: ClassGate = "expected_drop" if posterior else "disagreement"
         losses = _expected(before, new_top, broken) if posterior else flipped.astype(float)
-        return ClassDrop(gate, float(losses.mean()), bound_of_rare(losses, moved), agreement)
-    _check_labels(labels, reference)
-    right, still = top == labels, (new_top == labels) & ~broken
+        bound = bound_of_rare(losses, moved)
+        return ClassDrop(gate, float(losses.mean()), bound, agreement, *told)
     losses = right.astype(float) - still
     bound = bound_of_counted(losses, moved)
     if posterior:
         expected = _expected(_calibrated(before, labels), new_top, broken)
         bound = min(bound, max(float(losses.mean()), _bound_of_calibrated(expected, moved)))
-    mean = float(losses.mean())
-    return ClassDrop("accuracy", mean, bound, agreement, float(right.mean()), float(still.mean()))
+    return ClassDrop("accuracy", float(losses.mean()), bound, agreement, *told)
 
 
 def bound_of_rare(losses: np.ndarray, possible: np.ndarray) -> float:

@@ -73,7 +73,11 @@ class Fidelity:
 
 
 def judge(
-    reference: Sequence[np.ndarray], changed: Sequence[np.ndarray], labels: np.ndarray | None
+    reference: Sequence[np.ndarray],
+    changed: Sequence[np.ndarray],
+    labels: np.ndarray | None,
+    *,
+    counts_flips: bool = False,
 ) -> Fidelity:
     """Compare the outputs of two networks on the same samples.
 
@@ -84,6 +88,7 @@ def judge(
         reference: per graph output an array whose leading axis counts samples.
         changed: the same of the changed network.
         labels: int[N] class indices of the first output, or None.
+        counts_flips: whether every change of the top-1 class is a loss, see `class_drop`.
 
     Raises:
         InputError: fewer than two samples, other shapes, or labels that do not fit.
@@ -97,7 +102,7 @@ def judge(
     count = len(reference[0])
     if not scores:
         return Fidelity("psnr", count, None, None, None, nmse, psnr_db, psnr_bound_db)
-    drop = class_drop(reference[0], changed[0], labels)
+    drop = class_drop(reference[0], changed[0], labels, counts_flips=counts_flips)
     return Fidelity(
         gate=drop.gate,
         samples=count,

@@ -21,7 +21,7 @@ REFINEMENTS = 14
 BEYOND = (3.0, 9.0)
 """Times the score at which the gate closes: what more would cost, for the Pareto set."""
 _NOTHING = 1e-12
-_NEAR = 0.3
+_NEAR, _MOST_BEYOND, _PASSES = 0.3, 1.0, 3
 STOPPED = "the search stopped early: the budget (--budget) was used up"
 LEFT = "the search stopped early, to leave some of the budget (--budget) for training"
 
@@ -115,9 +115,12 @@ def closing_error(plans: Plans) -> float | None:
         return None
     beyond = np.array([excess(point.verdict, plans.ground.options) for point in points])
     errors = np.log([max(p.verdict.fidelity.nmse, _NOTHING) for p in points])
-    # Those near the gate tell most.
-    logs = np.average(errors - beyond, weights=1 / (_NEAR**2 + beyond**2))
-    return exp(logs + AIM)
+    told = errors - beyond.clip(-_MOST_BEYOND, _MOST_BEYOND)
+    closes = float(told.mean())
+    for _ in range(_PASSES):
+        # Plans near by tell most: by their errors, for what is beyond is noise as well.
+        closes = float(np.average(told, weights=1 / (_NEAR**2 + (errors - closes) ** 2)))
+    return exp(closes + AIM)
 
 
 def promising(

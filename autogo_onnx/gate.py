@@ -113,7 +113,10 @@ class Gate:
         changed = [self._outputs(m, judge) for m, judge in zip(models, judged, strict=True)]
         labels = [samples.labels for samples in judged if samples.labels is not None]
         return verify.judge(
-            _pooled(self.reference), _pooled(changed), np.concatenate(labels) if labels else None
+            _pooled(self.reference),
+            _pooled(changed),
+            np.concatenate(labels) if labels else None,
+            counts_flips=self.ground.options.gate == "agreement",
         )
 
     def _outputs(self, model: onnx.ModelProto, samples: Samples) -> list[np.ndarray[Any, Any]]:

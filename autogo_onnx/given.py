@@ -87,6 +87,8 @@ def read(
         raise InputError("what is trained is judged on other samples: give --calibration, too")
     if options.distill is None and (options.distill_labels or options.epochs):
         raise InputError("--distill-labels and --epochs say how to train: give --distill")
+    if options.gate == "agreement" and options.evaluate is not None:
+        raise InputError("--evaluate gates by a metric: leave it or --gate agreement out")
     clock = clock or Clock()
     progress.stage("load")
     loaded = _loaded(model)

@@ -11,6 +11,7 @@ Target = str
 DEVICE = "device:"
 """Before the name of a device in a target."""
 Layout = Literal["auto", "nchw", "nhwc"]
+Gating = Literal["accuracy", "agreement"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Options:
         labels: `.npy` or `.csv` of class indices in calibration order; top-1 accuracy then gates.
         evaluate: `FILE.py:FUNCTION`, `FUNCTION(path) -> float`, higher is better; gates instead. An
             array with a figure per sample is as good: a 90 % bound on the loss then gates.
+        gate: what `max_drop` bounds for class scores: the `accuracy` lost, or for `agreement` the
+            share of samples whose answer changes.
         max_drop: largest loss of the gating figure (0.01 = one point of top-1).
         min_psnr: floor in dB for dense outputs without a metric.
         target: what to minimize: `cpu`, latency measured in ONNX Runtime; `macs` or `params`,
@@ -55,6 +58,7 @@ class Options:
     layout: Layout = "auto"
     labels: Path | None = None
     evaluate: str | None = None
+    gate: Gating = "accuracy"
     max_drop: float = 0.01
     min_psnr: float = 45.0
     target: Target = "cpu"

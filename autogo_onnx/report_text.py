@@ -29,7 +29,7 @@ _MILLISECONDS: dict[LatencyIs, str] = {
 _GATES = {
     "accuracy": "loss of top-1 accuracy",
     "expected_drop": "expected loss of top-1 accuracy (no labels)",
-    "disagreement": "loss of top-1 accuracy at most (no labels)",
+    "disagreement": "changed answers, each a loss of top-1 accuracy at most",
     "psnr": "PSNR against the original",
 }
 

@@ -127,7 +127,7 @@ def test_every_choice_reaches_the_options(
     arguments = (
         "optimize {model} -o {out} --calibration images --mean 0.5,0.4,0.3 --std 0.2 --scale 1 "
         "--layout nhwc --labels labels.npy --evaluate metric.py:f --max-drop 0.02 --min-psnr 40 "
-        "--target macs --threads 2 --budget 1h30m --seed 7 --level unverified "
+        "--gate agreement --target macs --threads 2 --budget 1h30m --seed 7 --level unverified "
         "--memory 1.5G --latency-table {table} --segment-db s.db --predictor p.onnx "
         "--quantize-check --work-dir work --distill more --distill-labels more.npy --epochs 3 "
         "--quiet"
@@ -142,6 +142,7 @@ def test_every_choice_reaches_the_options(
             layout="nhwc",
             labels=Path("labels.npy"),
             evaluate="metric.py:f",
+            gate="agreement",
             max_drop=0.02,
             min_psnr=40.0,
             target="macs",

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import classifier
 
 from autogo_onnx.errors import InputError
+from autogo_onnx.job import begin
 from autogo_onnx.metric import Figure, load_metric
+from autogo_onnx.options import Options
+from autogo_onnx.progress import Silent
 
 
 def test_a_metric_is_a_function_of_the_path(tmp_path: Path) -> None:
@@ -95,3 +99,8 @@ def test_equal_models_lose_nothing() -> None:
 def test_other_numbers_of_samples_cannot_be_compared() -> None:
     with pytest.raises(InputError, match="told 3 samples of the original and 2"):
         Figure(1.0, np.ones(3)).lost(Figure(1.0, np.ones(2)))
+
+
+def test_a_metric_and_the_agreement_cannot_both_gate() -> None:
+    with pytest.raises(InputError, match="--gate agreement"):
+        begin(classifier(), Options(gate="agreement", evaluate="metric.py:f"), Silent())

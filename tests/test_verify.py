@@ -147,6 +147,22 @@ def test_scores_that_are_no_posterior_count_every_flip(scores: np.ndarray) -> No
     assert 0.05 < found.drop_bound < 0.1
 
 
+def test_every_flip_counts_where_it_is_wanted() -> None:
+    before = logits()
+    after = before.copy()
+    after[:10] = np.roll(after[:10], 1, axis=1)
+    labels = after.argmax(axis=1)
+    expected = verify.judge([before], [after], None)
+    found = verify.judge([before], [after], labels, counts_flips=True)
+    assert found.gate == "disagreement"
+    assert found.drop == pytest.approx(10 / 200)
+    assert found.drop_bound is not None
+    assert expected.drop_bound is not None
+    assert max(0.05, expected.drop_bound) < found.drop_bound < 0.1
+    assert found.accuracy_before == pytest.approx(190 / 200)
+    assert found.accuracy_after == pytest.approx(1.0)
+
+
 def test_labels_count_right_before_minus_right_after() -> None:
     before, labels = logits(), logits().argmax(axis=1)
     labels[:50] = (labels[:50] + 1) % 5

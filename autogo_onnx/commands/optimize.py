@@ -43,6 +43,14 @@ _EXIT_CODES = (
     help="Rounds over --distill for one plan.  [default: what suits the number of samples]",
 )
 @click.option(
+    "--gate",
+    type=click.Choice(["accuracy", "agreement"]),
+    default=DEFAULTS.gate,
+    show_default=True,
+    help="What --max-drop bounds for classes: accuracy lost, or, stricter, the share of answers "
+    "that change.",
+)
+@click.option(
     "--max-drop",
     type=click.FloatRange(min=0),
     default=DEFAULTS.max_drop,

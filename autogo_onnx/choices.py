@@ -18,7 +18,7 @@ from autogo_onnx.hindsight import SAVINGS, SCORES, Shown, corrected
 from autogo_onnx.opgraph import to_json
 from autogo_onnx.planning import Scored
 from autogo_onnx.pricing import signature
-from autogo_onnx.select import Item, largest_saving, select, select_within
+from autogo_onnx.select import Item, largest_saving, select_within
 from autogo_onnx.widths.narrowing import Narrowing
 from autogo_onnx.widths.overlaps import overlaps
 
@@ -100,31 +100,11 @@ class Choices:
         """The summed score of some choices."""
         return sum(self._items[i].score for i in chosen)
 
-    def choose(self, saving: float) -> tuple[int, ...]:
-        """Numbers of the choices with the least summed score that save so much together.
-
-        Args:
-            saving: by the sum of prices.
-
-        Raises:
-            OutOfTime: the budget has ended, and no interrupted run has found them.
-        """
-        return self._chosen(
-            [saving],
-            lambda: select(
-                self._items,
-                saving,
-                self._overlaps,
-                largest=self.largest,
-                max_seconds=self._solving_s,
-            ),
-        )
-
     def within(self, score: float) -> tuple[int, ...]:
         """Numbers of the choices that save most and whose summed score is at most `score`.
 
         Raises:
-            OutOfTime: as `choose`.
+            OutOfTime: the budget has ended, and no interrupted run has found them.
         """
         return self._chosen(
             ["within", score],
@@ -140,7 +120,7 @@ class Choices:
             seed: of what is drawn where these plans do not tell much; None: what is expected.
 
         Raises:
-            OutOfTime: as `choose`.
+            OutOfTime: as `within`.
         """
         rng = None if seed is None else np.random.default_rng(seed)
         return self._chosen(

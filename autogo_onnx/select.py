@@ -8,7 +8,7 @@ from math import isfinite
 from statistics import median
 from typing import Any
 
-# Of the typical score, shared among the items; above the solver's tolerance, below what matters.
+# Of the typical saving, shared among the items; above the solver's tolerance, below what matters.
 TIE_BREAK = 1e-5
 # Savings are shares of a latency, so a billionth is nothing.
 SLACK = 1e-9
@@ -34,35 +34,12 @@ class Item:
     score: float
 
 
-def select(
-    items: Sequence[Item],
-    target: float,
-    overlaps: Overlaps = NONE,
-    *,
-    largest: float | None = None,
-    max_seconds: float = 20.0,
-) -> tuple[int, ...]:
-    """Indices of the items with the least summed score that save at least `target` together.
-
-    Where the target is out of reach, the largest saving is taken, which is found first unless it is
-    given. Equal scores are decided by the order of the items.
-
-    >>> pair, half = Item(frozenset({0, 1}), 0.3, 1.0), Item(frozenset({1}), 0.2, 0.1)
-    >>> select([pair, half], 0.1), select([pair, half], 0.25)
-    ((1,), (0,))
-    """
-    usable = [i for i, item in enumerate(items) if _is_usable(item)]
-    if not usable or target <= 0.0:
-        return ()
-    problem = _Problem([items[i] for i in usable], _among(overlaps, usable), max_seconds)
-    most = problem.most() if largest is None else largest
-    return tuple(usable[i] for i in problem.cheapest(min(target, most)))
-
-
 def select_within(
     items: Sequence[Item], score: float, overlaps: Overlaps = NONE, *, max_seconds: float = 20.0
 ) -> tuple[int, ...]:
     """Indices of the items that save most together and whose summed score is at most `score`.
+
+    Equal savings are decided by the order of the items.
 
     >>> pair, half = Item(frozenset({0, 1}), 0.3, 1.0), Item(frozenset({1}), 0.2, 0.1)
     >>> select_within([pair, half], 0.5), select_within([pair, half], 1.0)
@@ -114,23 +91,6 @@ class _Problem:
         model.optimize(max_seconds=self.max_seconds)
         return float(model.objective_value or 0.0)
 
-    def cheapest(self, target: float) -> tuple[int, ...]:
-        """The items with the least score that save the target, which can be reached."""
-        import mip
-
-        model, chosen, saving = self._model()
-        scores = [item.score for item in self.items]
-        unit = median(scores) or max(scores) or 1.0
-        model.objective = mip.minimize(
-            mip.xsum(
-                (score / unit + TIE_BREAK * i / len(scores)) * x
-                for i, (score, x) in enumerate(zip(scores, chosen, strict=True))
-            )
-        )
-        model += saving >= target - SLACK
-        model.optimize(max_seconds=self.max_seconds)
-        return tuple(i for i, x in enumerate(chosen) if x.x is not None and x.x > 0.5)
-
     def dearest(self, score: float) -> tuple[int, ...]:
         """The items that save most and cost no more than a score; of equal ones the first."""
         import mip
@@ -139,9 +99,13 @@ class _Problem:
         order = TIE_BREAK * median(item.saving for item in self.items) / len(self.items)
         first = mip.xsum(order * i * x for i, x in enumerate(chosen))
         model.objective = mip.maximize(saving - first)
-        unit = score or 1.0
-        pairs = zip(self.items, chosen, strict=True)
-        model += mip.xsum((item.score / unit) * x for item, x in pairs) <= score / unit + SLACK
+        costs = [
+            (item.score / score) * x
+            for item, x in zip(self.items, chosen, strict=True)
+            if item.score
+        ]
+        if costs:  # CBC dies of a row of zeros.
+            model += mip.xsum(costs) <= 1.0 + SLACK
         model.optimize(max_seconds=self.max_seconds)
         return tuple(i for i, x in enumerate(chosen) if x.x is not None and x.x > 0.5)
 

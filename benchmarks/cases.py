@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +31,16 @@ class Case:
         calibration: draws the unlabelled samples for `--calibration`, with a seed.
         quality: tells how good a changed model is.
         is_trained_here: whether `benchmarks/train_fashion.py` writes it.
+        train: samples with labels that the network may learn from, where there are such.
+        metric: function of `half_of_test.py` that judges it on half of its test samples.
     """
 
     model: str
     calibration: Callable[[int], np.ndarray]
     quality: Quality
     is_trained_here: bool = False
+    train: Labelled | None = None
+    metric: str | None = None
 
     def path(self, trained: Path | None = None) -> Path:
         """Its file; `trained` is the folder of models that are trained here."""
@@ -84,26 +89,33 @@ def _small_photographs(seed: int) -> np.ndarray:
     return inputs.planar(inputs.crops(small, 64, 48, 48, seed=seed), [0] * 3, [255] * 3)
 
 
-def _cifar10(part: str) -> Labelled:
-    return lambda: inputs.cifar10(part)
+@dataclass(frozen=True)
+class _Dataset:
+    """Labelled samples, and the name of what judges in `half_of_test.py`."""
+
+    train: Labelled
+    test: Labelled
+    metric: str
+
+    def case(self, model: str, *, is_trained_here: bool = False) -> Case:
+        """A classifier of these samples."""
+        return Case(
+            model,
+            lambda seed: _drawn(self.train(), seed),
+            Top1(self.test),
+            is_trained_here,
+            self.train,
+            self.metric,
+        )
 
 
-def _fashion(part: str) -> Labelled:
-    return lambda: inputs.fashion_mnist(part)
-
-
-def _labelled(
-    model: str, train: Labelled, test: Labelled, *, is_trained_here: bool = False
-) -> Case:
-    return Case(model, lambda seed: _drawn(train(), seed), Top1(test), is_trained_here)
-
-
+_CIFAR10 = _Dataset(partial(inputs.cifar10, "train"), partial(inputs.cifar10, "test"), "cifar10")
+_FASHION = _Dataset(
+    partial(inputs.fashion_mnist, "train"), partial(inputs.fashion_mnist, "t10k"), "fashion_mnist"
+)
 CASES = (
-    *(
-        _labelled(f"cifar10_resnet20_{export}", _cifar10("train"), _cifar10("test"))
-        for export in ("dynamo", "bn", "folded")
-    ),
-    _labelled("fmnist_resnet8_bn", _fashion("train"), _fashion("t10k")),
+    *(_CIFAR10.case(f"cifar10_resnet20_{export}") for export in ("dynamo", "bn", "folded")),
+    _FASHION.case("fmnist_resnet8_bn"),
     Case("srgan_generator_x2_bn", _small_photographs, Psnr()),
     _unlabelled("yolox_nano", _yolox, 64, fresh=32),
     _unlabelled("efficientnet_lite0_bn", _efficientnet, 128),
@@ -113,6 +125,5 @@ CASES = (
     ),
 )
 TRAINED = tuple(
-    _labelled(f"{name}_fashion", _fashion("train"), _fashion("t10k"), is_trained_here=True)
-    for name in ("vgg16", "resnet18")
+    _FASHION.case(f"{name}_fashion", is_trained_here=True) for name in ("vgg16", "resnet18")
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -86,6 +87,23 @@ class Top1:
 
 def _per_cent_right(scores: np.ndarray, labels: np.ndarray) -> float:
     return 100.0 * float((scores.argmax(axis=1) == labels).mean())
+
+
+def halves(test: Labelled) -> tuple[Labelled, Labelled]:
+    """Every other sample, from the first and from the second on."""
+
+    def half(first: int) -> tuple[np.ndarray, np.ndarray]:
+        samples, labels = test()
+        return samples[first::2], labels[first::2]
+
+    return partial(half, 0), partial(half, 1)
+
+
+def hits(model: Path, labelled: Labelled) -> np.ndarray:
+    """Whether each sample is told right, bool[N]."""
+    samples, labels = labelled()
+    right: np.ndarray = _scores(model, samples).argmax(axis=1) == labels
+    return right
 
 
 def _scores(model: Path, samples: np.ndarray) -> np.ndarray:

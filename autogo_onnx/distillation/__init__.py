@@ -2,8 +2,8 @@
 
 Top to bottom: `lessons.py` shares out the samples, `teacher.py` gives the original's answers to
 them, `imitation.py` says how far a student's are from these, `student.py` is a plan's model as it
-learns, `learning.py` its way to a trained model, `pace.py` on how many threads; `aim.py` tells
-which saving to try next, `distilling.py` is all of this together.
+learns, `learning.py` its way to a trained model, `pace.py` on how many threads; `distilling.py` is
+all of this together, one plan after the other.
 
 Nothing here needs torch before `distil` is called.
 """

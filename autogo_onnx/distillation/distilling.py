@@ -31,7 +31,7 @@ from autogo_onnx.sizes import digest
 if TYPE_CHECKING:
     from autogo_onnx.distillation.learning import School
 
-MOST_TRAINED = 8
+MOST_TRAINED = 12
 FIRST_GAIN = log(4.0)
 """On Fashion-MNIST, training left between a sixth and a quarter of the expected loss."""
 SHARE = 0.6

@@ -4,8 +4,9 @@
 * `expected_drop`: the original's own posterior p stands in for labels: where the original says y
   and the changed network says z, the expected loss is p(y) - p(z). A flip between two classes that
   the original could hardly tell apart costs next to nothing.
-* `disagreement`: every flip counts as a loss, as the caller wants it, or because the scores are no
-  posterior (independent classes, or nearly flat whatever the input); accuracy cannot fall by more.
+* `disagreement`: every flip counts as a loss, as the caller wants it (`likely_flips`), or because
+  the scores are no posterior (independent classes, or nearly flat whatever the input); accuracy
+  cannot fall by more.
 
 **Bound** (90 %, one-sided). Losses are rare, never negative and of uneven size, and often there is
 none at all, where Student's t gives 0 +- 0. So this is Wilson's score bound, with the variance that
@@ -40,6 +41,8 @@ _LEAST_P = 1e-12
 # Temperatures tried, and how far from 1 they are expected (standard deviation of the logarithm).
 _TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(8.0), 101))
 _TEMPERATURE_SPREAD = 0.5
+_ALIKE = 64
+"""Samples that tell of one with about their margin; at most a quarter of all."""
 # Of the loss expected after calibration; on the network above counted losses strayed 0.1-0.6.
 _MODEL_ERROR = 0.5
 
@@ -104,7 +107,10 @@ def class_drop(
         told = float(right.mean()), float(still.mean())
     if labels is None or counts_flips:
         gate: ClassGate = "expected_drop" if posterior else "disagreement"
-        losses = _expected(before, new_top, broken) if posterior else flipped.astype(float)
+        if counts_flips:
+            losses = np.where(broken, 1.0, likely_flips(before, after))
+        else:
+            losses = _expected(before, new_top, broken) if posterior else flipped.astype(float)
         bound = bound_of_rare(losses, moved)
         return ClassDrop(gate, float(losses.mean()), bound, agreement, *told)
     losses = right.astype(float) - still
@@ -113,6 +119,41 @@ def class_drop(
         expected = _expected(_calibrated(before, labels), new_top, broken)
         bound = min(bound, max(float(losses.mean()), _bound_of_calibrated(expected, moved)))
     return ClassDrop("accuracy", float(losses.mean()), bound, agreement, *told)
+
+
+def likely_flips(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """How likely each sample is to change its answer, by what happened to samples like it.
+
+    An answer changes where its margin over the next class shrinks by more than there is. So each
+    sample is told the share of those with about the same margin whose margins shrank by more than
+    its own has. Flips are rare: counted, there are often none by luck, and who chooses among many
+    networks finds the lucky ones. Measured on five networks, 256 samples: on average the truth, its
+    spread two thirds of that of the count.
+
+    Args:
+        before, after: logarithms of class scores, float64[N,K], K >= 2.
+
+    Returns:
+        float64[N] in 0..1.
+    """
+    top = before.argmax(axis=1)
+    margins = _margins(before, top)
+    order = np.argsort(margins, kind="stable")
+    sizes, shrunk = margins[order], (margins - _margins(after, top))[order]
+    alike = min(_ALIKE, max(1, len(order) // 4))
+    first = np.clip(np.arange(len(order)) - alike // 2, 0, len(order) - alike)
+    neighbours = np.lib.stride_tricks.sliding_window_view(shrunk, alike)[first]
+    likely = np.empty(len(order))
+    likely[order] = (neighbours > sizes[:, None]).mean(axis=1)
+    return likely
+
+
+def _margins(log_p: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """By how much one class leads the best of the others, float64[N]."""
+    rows, others = np.arange(len(log_p)), log_p.copy()
+    others[rows, top] = -np.inf
+    leads: np.ndarray = log_p[rows, top] - others.max(axis=1)
+    return leads
 
 
 def bound_of_rare(losses: np.ndarray, possible: np.ndarray) -> float:

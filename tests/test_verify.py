@@ -149,18 +149,46 @@ def test_scores_that_are_no_posterior_count_every_flip(scores: np.ndarray) -> No
 
 def test_every_flip_counts_where_it_is_wanted() -> None:
     before = logits()
-    after = before.copy()
-    after[:10] = np.roll(after[:10], 1, axis=1)
+    after = before + 0.1 * logits(seed=1)
     labels = after.argmax(axis=1)
     expected = verify.judge([before], [after], None)
     found = verify.judge([before], [after], labels, counts_flips=True)
     assert found.gate == "disagreement"
-    assert found.drop == pytest.approx(10 / 200)
+    assert found.drop is not None
+    assert found.agreement is not None
+    assert found.drop == pytest.approx(1 - found.agreement, abs=0.03)
     assert found.drop_bound is not None
     assert expected.drop_bound is not None
-    assert max(0.05, expected.drop_bound) < found.drop_bound < 0.1
-    assert found.accuracy_before == pytest.approx(190 / 200)
+    assert max(found.drop, expected.drop_bound) < found.drop_bound < found.drop + 0.05
+    assert found.accuracy_before == pytest.approx(found.agreement)
     assert found.accuracy_after == pytest.approx(1.0)
+
+
+def test_likely_flips_tell_the_truth_more_steadily_than_counted_ones() -> None:
+    before = 3 * logits(4000)
+    after = before + 0.3 * logits(4000, seed=1)
+    truth = (before.argmax(axis=1) != after.argmax(axis=1)).mean()
+    rng, counted, likely = np.random.default_rng(0), [], []
+    for _ in range(100):
+        some = rng.choice(4000, 256, replace=False)
+        found = verify.judge([before[some]], [after[some]], None, counts_flips=True)
+        assert found.agreement is not None
+        assert found.drop is not None
+        counted.append(1 - found.agreement)
+        likely.append(found.drop)
+    assert np.mean(likely) == pytest.approx(truth, rel=0.15)
+    assert np.std(likely) < 0.9 * np.std(counted)
+
+
+def test_equal_scores_flip_nothing_and_broken_ones_everything() -> None:
+    before = logits()
+    same = verify.judge([before], [before], None, counts_flips=True)
+    assert (same.drop, same.drop_bound) == (0.0, 0.0)
+    broken = before.copy()
+    broken[:20] = np.nan
+    found = verify.judge([before], [broken], None, counts_flips=True)
+    assert found.drop is not None
+    assert found.drop >= 0.1
 
 
 def test_labels_count_right_before_minus_right_after() -> None:

@@ -98,7 +98,7 @@ def class_drop(
     top, new_top = before.argmax(axis=1), after.argmax(axis=1)
     flipped = (top != new_top) | broken
     agreement = float(1 - flipped.mean())
-    posterior = is_posterior(reference) and not counts_flips
+    posterior = not counts_flips and is_posterior(reference)
     moved = np.where(broken, 1.0, _possible_costs(before, after, posterior))
     told: tuple[float, float] | tuple[()] = ()
     if labels is not None:
@@ -107,10 +107,11 @@ def class_drop(
         told = float(right.mean()), float(still.mean())
     if labels is None or counts_flips:
         gate: ClassGate = "expected_drop" if posterior else "disagreement"
-        if counts_flips:
+        losses = flipped.astype(float)
+        if posterior:
+            losses = _expected(before, new_top, broken)
+        elif counts_flips:
             losses = np.where(broken, 1.0, likely_flips(before, after))
-        else:
-            losses = _expected(before, new_top, broken) if posterior else flipped.astype(float)
         bound = bound_of_rare(losses, moved)
         return ClassDrop(gate, float(losses.mean()), bound, agreement, *told)
     losses = right.astype(float) - still

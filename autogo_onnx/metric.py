@@ -30,7 +30,7 @@ class Figure:
     samples: NDArray[np.float64] | None = None
 
     def lost(self, after: Figure) -> float:
-        """What a changed model loses of it, above zero; see `after`'s own figure for the mean.
+        """What a changed model loses of it; negative where it gains.
 
         Where both tell their samples, the 90 % upper bound: of the mean of paired differences, by
         its normal approximation. Several plans are judged on the same samples, and the luckiest

@@ -54,10 +54,11 @@ def chosen(names: Sequence[str], trained: Path | None) -> list[Case]:
     return [c for c in known if (c.model in names if names else c.path(trained).exists())]
 
 
-def _drawn(pair: tuple[np.ndarray, np.ndarray], seed: int) -> np.ndarray:
-    """512 samples of a labelled set, drawn at random; the labels stay behind."""
-    samples, _ = pair
-    return samples[np.random.default_rng(seed).permutation(len(samples))[:SAMPLES]]
+def drawn(labelled: Labelled, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """So many samples of a labelled set, drawn at random, and their labels."""
+    samples, labels = labelled()
+    chosen = np.random.default_rng(seed).permutation(len(samples))[:count]
+    return samples[chosen], labels[chosen]
 
 
 def _pictures(count: int, width: int, height: int, seed: int) -> np.ndarray:
@@ -101,7 +102,7 @@ class _Dataset:
         """A classifier of these samples."""
         return Case(
             model,
-            lambda seed: _drawn(self.train(), seed),
+            lambda seed: drawn(self.train, SAMPLES, seed)[0],
             Top1(self.test),
             is_trained_here,
             self.train,

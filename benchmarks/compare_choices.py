@@ -20,7 +20,6 @@ row. Test data were seen by nothing.
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from autogo_onnx.options import Options
 from autogo_onnx.sizes import size
 from benchmarks.cases import Case, chosen
 from benchmarks.in_turns import ratios_of
-from benchmarks.optimize_zoo import samples_of
+from benchmarks.optimize_zoo import kept_in, samples_of
 from benchmarks.rivals import (
     PEERS,
     Arena,
@@ -133,9 +132,7 @@ def main(
     tools = {name: peers / name for name in PEERS if peers and (peers / name).exists()}
     within = ["--budget", f"{budget}s"]
     runs = {OURS: within, **{name: [*within, *given] for name, given in map(_named, also)}}
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = out or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
+    with kept_in(out) as folder:
         for case in chosen(names, trained):
             samples = samples_of(case, folder)
             options = Options(calibration=samples, budget_s=WEEK_S)

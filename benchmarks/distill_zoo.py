@@ -12,7 +12,6 @@ them. 5,000 images tell a loss to about .3 points.
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +19,8 @@ import click
 import numpy as np
 
 from benchmarks import half_of_test
-from benchmarks.cases import Case, chosen
-from benchmarks.optimize_zoo import optimized, samples_of
+from benchmarks.cases import Case, chosen, drawn
+from benchmarks.optimize_zoo import kept_in, optimized, samples_of
 from benchmarks.quality import Top1, halves
 
 SAMPLES = 10_000
@@ -31,13 +30,12 @@ HEAD = ("model", "latency ratio", "A/A bound", "MACs", "gate's half", "bound", "
 def lessons_of(case: Case, folder: Path, *, labels: bool) -> list[str]:
     """The arguments that name samples to train on, which are written into a folder."""
     assert case.train is not None, "only such are chosen"
-    samples, truth = case.train()
-    drawn = np.random.default_rng(0).permutation(len(samples))[:SAMPLES]
+    samples, truth = drawn(case.train, SAMPLES)
     path = folder / f"{case.model}.distill.npy"
-    np.save(path, samples[drawn])
+    np.save(path, samples)
     if not labels:
         return ["--distill", str(path)]
-    np.save(path.with_suffix(".labels.npy"), truth[drawn])
+    np.save(path.with_suffix(".labels.npy"), truth)
     return ["--distill", str(path), "--distill-labels", str(path.with_suffix(".labels.npy"))]
 
 
@@ -47,12 +45,10 @@ def row(case: Case, source: Path, folder: Path, arguments: Sequence[str]) -> str
     out = folder / f"{case.model}.onnx"
     metric = f"{half_of_test.__file__}:{case.metric}"
     found = optimized(source, samples_of(case, folder), out, ["--evaluate", metric, *arguments])
-    told = found.report
+    bound = 100 * found.report["metric"]["drop_bound"]
     seen, unseen = (Top1(half).against(source)(out).text for half in halves(case.quality.test))
     return (
-        f"| {case.model} | {told['latency_ratio']:.3f} | {told['latency_noise']:.3f} "
-        f"| {found.macs_ratio:.3f} | {seen} | {100 * told['metric']['drop_bound']:.2f} | {unseen} "
-        f"| {found.seconds:.0f} |"
+        f"| {case.model} | {found.costs} | {seen} | {bound:.2f} | {unseen} | {found.seconds:.0f} |"
     )
 
 
@@ -73,9 +69,7 @@ def main(
 ) -> None:
     """Print one row per model as soon as it is measured."""
     print(f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD), sep="\n", flush=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = out or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
+    with kept_in(out) as folder:
         for case in (c for c in chosen(names, trained) if c.metric is not None):
             given = [] if closed_form else lessons_of(case, folder, labels=labels)
             given += shlex.split(arguments)

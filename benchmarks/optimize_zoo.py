@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ class Optimized:
     seconds: float
 
     @property
+    def costs(self) -> str:
+        """Latency ratio, its A/A bound and the ratio of multiply-accumulates, for a table."""
+        ratio, noise = self.report["latency_ratio"], self.report["latency_noise"]
+        return f"{ratio:.3f} | {noise:.3f} | {self.macs_ratio:.3f}"
+
+    @property
     def macs_ratio(self) -> float:
         """Multiply-accumulates over the original's."""
         return float(self.report["after"]["macs"] / max(1, self.report["before"]["macs"]))
@@ -48,6 +55,15 @@ class Optimized:
             return f"{100 * fidelity['drop_bound']:.2f} points"
         decibels = fidelity.get("psnr_bound_db")
         return "-" if decibels is None else f"{decibels:.1f} dB"
+
+
+@contextmanager
+def kept_in(folder: Path | None) -> Iterator[Path]:
+    """A folder for models and reports: the user's, or one that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = folder or Path(scratch)
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
 
 
 def samples_of(case: Case, folder: Path, seed: int = 0) -> Path:
@@ -82,11 +98,10 @@ def row(case: Case, source: Path, folder: Path, arguments: Sequence[str]) -> str
     """Optimize one model as a user would; the row of the table."""
     samples, out = samples_of(case, folder), folder / f"{case.model}.onnx"
     found = optimized(source, samples, out, arguments)
-    told, quality = found.report, case.quality.against(source)(out)
+    quality = case.quality.against(source)(out)
     return (
-        f"| {case.model} | {told['latency_ratio']:.3f} | {told['latency_noise']:.3f} "
-        f"| {found.macs_ratio:.3f} | {found.bound} | {quality.text} | {len(told['plan'])} "
-        f"| {found.seconds:.0f} |"
+        f"| {case.model} | {found.costs} | {found.bound} | {quality.text} "
+        f"| {len(found.report['plan'])} | {found.seconds:.0f} |"
     )
 
 
@@ -99,9 +114,7 @@ def main(names: tuple[str, ...], trained: Path | None, out: Path | None, argumen
     """Print one row per model as soon as it is measured."""
     print("| model | latency ratio | A/A bound | MACs | gate's bound | test data | plan | s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = out or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
+    with kept_in(out) as folder:
         for case in chosen(names, trained):
             print(row(case, case.path(trained), folder, shlex.split(arguments)), flush=True)
 

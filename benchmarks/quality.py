@@ -86,7 +86,12 @@ class Top1:
 
 
 def _per_cent_right(scores: np.ndarray, labels: np.ndarray) -> float:
-    return 100.0 * float((scores.argmax(axis=1) == labels).mean())
+    return 100.0 * float(_right(scores, labels).mean())
+
+
+def _right(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    found: np.ndarray = scores.argmax(axis=1) == labels
+    return found
 
 
 def halves(test: Labelled) -> tuple[Labelled, Labelled]:
@@ -102,8 +107,7 @@ def halves(test: Labelled) -> tuple[Labelled, Labelled]:
 def hits(model: Path, labelled: Labelled) -> np.ndarray:
     """Whether each sample is told right, bool[N]."""
     samples, labels = labelled()
-    right: np.ndarray = _scores(model, samples).argmax(axis=1) == labels
-    return right
+    return _right(_scores(model, samples), labels)
 
 
 def _scores(model: Path, samples: np.ndarray) -> np.ndarray:

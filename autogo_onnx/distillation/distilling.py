@@ -54,14 +54,12 @@ def distil(plans: Plans, material: Lessons) -> list[Point]:
     """
     ground = plans.ground
     ground.progress.stage("distil")
-    points: dict[tuple[int, ...], Point] = {}
-    with suppress(OutOfTime):
-        _Course(ground, material).search(plans, points)
+    points = _Course(ground, material).search(plans)
     ground.job.notes.append(
         f"{len(points)} plans were trained back on {len(material.learning)} samples and judged on "
         f"{len(material.judging)} others"
     )
-    return list(points.values())
+    return points
 
 
 @dataclass(frozen=True)
@@ -90,33 +88,31 @@ class _Course:
         table, progress = self.ground.job.table, self.ground.progress
         return School(self.material, teacher, options.epochs, options.seed, table, progress)
 
-    def search(self, plans: Plans, trained: dict[tuple[int, ...], Point]) -> None:
-        """Train one plan after the other.
+    def search(self, plans: Plans) -> list[Point]:
+        """The trained plans, one after the other while there is time."""
+        error, trained = closing_error(plans), dict[tuple[int, ...], Point]()
+        if error is None:
+            return []
+        bracket = Bracket(log(error) + FIRST_GAIN)
+        with suppress(OutOfTime):
+            for turn in range(MOST_TRAINED):
+                goal = bracket.next()
+                chosen = promising(plans, exp(goal), turn, trained)
+                learnt = None if chosen in trained else self._trained(plans, chosen)
+                if learnt is not None:
+                    trained[chosen] = learnt
+                    beyond = excess(learnt.verdict, self.ground.options)
+                    bracket.note(goal, beyond, passes=learnt.passes)
+        return list(trained.values())
 
-        Args:
-            plans: to choose from.
-            trained: takes them up, by their choices.
+    def _trained(self, plans: Plans, chosen: tuple[int, ...]) -> Point | None:
+        """The plan of some choices, trained back; None where it cannot be, or there is none.
 
         Raises:
             OutOfTime: the budget has ended.
         """
-        error = closing_error(plans)
-        if error is None:
-            return
-        bracket = Bracket(log(error) + FIRST_GAIN)
-        for turn in range(MOST_TRAINED):
-            goal = bracket.next()
-            chosen = promising(plans, exp(goal), turn, trained)
-            if not chosen or chosen in trained:
-                continue
-            learnt = self._trained(plans, chosen)
-            if learnt is not None:
-                trained[chosen] = learnt
-                beyond = excess(learnt.verdict, self.ground.options)
-                bracket.note(goal, beyond, passes=learnt.passes)
-
-    def _trained(self, plans: Plans, chosen: tuple[int, ...]) -> Point | None:
-        """The plan of some choices, trained back; None where it cannot be."""
+        if not chosen:
+            return None
         deadline = self.ground.job.deadline
         if not plans.has_time(chosen, deadline):
             raise OutOfTime

@@ -11,6 +11,7 @@ import onnx
 
 from autogo_onnx import calibration, latency, model, runtime, verify
 from autogo_onnx.errors import InputError
+from autogo_onnx.isolation import try_apart
 from autogo_onnx.latency import Paired
 from autogo_onnx.metric import load_metric
 from autogo_onnx.options import Options
@@ -56,7 +57,7 @@ def compare(a: Path, b: Path, *, options: Options, seconds: float = 5.0) -> Comp
         InputError: a file that cannot be used, or a model that does not run on the samples.
     """
     original, changed = model.load(a), model.load(b)
-    samples = _samples(original, options)
+    samples = _samples(original, changed, options)
     outputs = _outputs(a, b, samples, options)
     metric = None
     if options.evaluate is not None:
@@ -78,9 +79,12 @@ def compare(a: Path, b: Path, *, options: Options, seconds: float = 5.0) -> Comp
     )
 
 
-def _samples(original: onnx.ModelProto, options: Options) -> Samples:
+def _samples(original: onnx.ModelProto, changed: onnx.ModelProto, options: Options) -> Samples:
     if options.calibration is None:
-        return calibration.noise(original, _NOISE_SAMPLES, seed=options.seed)
+        noise = calibration.noise(original, _NOISE_SAMPLES, seed=options.seed)
+        for either in (original, changed):
+            try_apart(either, next(noise.batches(1)))
+        return noise
     return calibration.load(options.calibration, original, options)
 
 

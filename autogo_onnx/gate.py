@@ -17,10 +17,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from autogo_onnx import runtime, verify
+from autogo_onnx import runtime, signature, verify
 from autogo_onnx.class_drop import is_class_scores
 from autogo_onnx.errors import InputError
 from autogo_onnx.ground import Ground
+from autogo_onnx.isolation import Isolated
 from autogo_onnx.metric import Figure, evaluate, load_metric
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples
@@ -70,9 +71,9 @@ class Gate:
         self.before = self.evaluate(ground.job.original)
         self.folds = folds or self._folds()
         self.reference = [self._outputs(ground.job.original, judge) for _, judge in self.folds]
-        session = open_session(ground.job.original, threads=ground.options.threads)
         self.seconds = monotonic() - start
-        self.sizes = () if ground.has_fixed_size else other_sizes(session, ground.feed)
+        fixed = ground.has_fixed_size
+        self.sizes = () if fixed else other_sizes(ground.job.original, ground.feed)
 
     def _folds(self) -> Folds:
         halves = (self.ground.fit, self.ground.held_out)
@@ -128,19 +129,22 @@ def _pooled(parts: Sequence[Sequence[np.ndarray[Any, Any]]]) -> list[np.ndarray[
     return [np.concatenate(same) for same in zip(*parts, strict=True)]
 
 
-def other_sizes(session: ort.InferenceSession, feed: Feed) -> tuple[tuple[Feed, Shapes], ...]:
+def other_sizes(model: onnx.ModelProto, feed: Feed) -> tuple[tuple[Feed, Shapes], ...]:
     """Feeds of other picture sizes and batches that the model takes, and its output shapes.
 
     A segment adapted to one size may round another one differently; these feeds find that out.
     """
     found = []
-    for batch, high, wide in ((1, 1, 3), (2, 0, 5), (1, 7, 2)):
-        resized = {
-            i.name: _resized(feed[i.name], i.shape, batch, (high, wide))
-            for i in session.get_inputs()
-        }
-        shapes = output_shapes(session, resized)
-        if shapes is not None:
+    with Isolated(model) as session:
+        for batch, high, wide in ((1, 1, 3), (2, 0, 5), (1, 7, 2)):
+            resized = {
+                spec.name: _resized(feed[spec.name], spec.dims or (), batch, (high, wide))
+                for spec in signature.inputs(model)
+            }
+            try:
+                shapes = tuple(output.shape for output in session.run(resized))
+            except InputError:
+                continue
             found.append((resized, shapes))
     return tuple(found)
 

@@ -15,6 +15,7 @@ from autogo_onnx import calibration, runtime
 from autogo_onnx import model as model_file
 from autogo_onnx.deadline import Clock
 from autogo_onnx.errors import InputError
+from autogo_onnx.isolation import try_apart
 from autogo_onnx.options import Level, Options
 from autogo_onnx.progress import Progress
 from autogo_onnx.samples import Samples
@@ -143,14 +144,18 @@ def _samples(
         warnings.append(f"nothing was fitted, and nothing verified by running: {error}")
         return None, Pace()
     opened = monotonic()
+    feed = next(samples.batches(1))
     try:
-        runtime.run(session, None, next(samples.batches(1)), limit_s=RUN_LIMIT_S)
+        if options.calibration is None:
+            try_apart(model, feed, limit_s=RUN_LIMIT_S)
+        begun = monotonic()
+        runtime.run(session, None, feed, limit_s=RUN_LIMIT_S)
     except InputError as error:
         if options.calibration is not None:
             raise
         warnings.append(f"nothing was fitted: the noise does not suit the model: {error}")
         return None, Pace()
-    return samples, Pace(opened - start, monotonic() - opened)
+    return samples, Pace(opened - start, monotonic() - begun)
 
 
 def _read_samples(
@@ -185,6 +190,7 @@ def _noise(model: onnx.ModelProto, options: Options, notes: list[str]) -> tuple[
     try:
         feed = next(calibration.noise(model, 1, seed=options.seed).batches(1))
         if options.target == "cpu":
+            try_apart(model, feed, limit_s=RUN_LIMIT_S)
             start = monotonic()
             session = runtime.open_session(model, optimize=False)
             opened = monotonic()

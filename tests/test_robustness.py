@@ -223,7 +223,7 @@ def test_other_sizes_grow_what_is_not_declared_as_a_number() -> None:
     net = Net("N", "H", "W", 3)
     model = net.model(net.op("Transpose", "x", perm=[0, 3, 1, 2]))
     feed = {"x": np.zeros((1, 8, 8, 3), np.float32)}
-    found = other_sizes(runtime.open_session(model), feed)
+    found = other_sizes(model, feed)
     sizes = [tuple(int(n) for n in f["x"].shape) for f, _ in found]
     assert sizes == [(1, 9, 11, 3), (2, 8, 13, 3), (1, 15, 10, 3)]
 

@@ -64,9 +64,9 @@ class Witness:
         """
         if is_random(model):
             raise InputError("the outputs are random, so rewrites cannot be verified")
+        drawn = random_runs(model, seed)
         session = runtime.open_session(model, optimize=False)
         given = [Run(sample, runtime.run(session, None, sample)) for sample in samples]
-        drawn = random_runs(session, model, seed)
         runs = [*given, *sorted(drawn, key=lambda run: run.elements)]
         if not runs:
             raise InputError("the model runs on no shapes that were tried")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 
 from autogo_onnx import runtime, tensor_data
 from autogo_onnx.errors import InputError
+from autogo_onnx.isolation import Isolated
 from autogo_onnx.rewriters.verification.agreement import has_finite, is_numeric, mismatch, relative
 from autogo_onnx.rewriters.verification.feeds import Feed, Noise, Sizes
 from autogo_onnx.untrusted import all_nodes
-
-if TYPE_CHECKING:
-    import onnxruntime as ort
 
 # Where nothing is known about rounding. Of its largest value, as all that follow.
 _TOLERANCE = 1e-4
@@ -94,9 +92,9 @@ def is_random(model: onnx.ModelProto) -> bool:
 
 
 class _Attempts:
-    """Tries random feeds on a session; remembers what went well."""
+    """Tries random feeds on a model; remembers what went well."""
 
-    def __init__(self, session: ort.InferenceSession, model: onnx.ModelProto, seed: int) -> None:
+    def __init__(self, session: Isolated, model: onnx.ModelProto, seed: int) -> None:
         self.session, self.noise = session, Noise.of(model)
         self.rng = np.random.default_rng(seed)
         self.limit_s = _run_limit(model)
@@ -106,7 +104,7 @@ class _Attempts:
     def run(self, feed: Feed) -> Run | None:
         """A run, unless the model refuses the feed."""
         try:
-            return Run(feed, runtime.run(self.session, None, feed, limit_s=self.limit_s))
+            return Run(feed, self.session.run(feed, limit_s=self.limit_s))
         except runtime.TookTooLong:
             raise
         except InputError:
@@ -152,21 +150,26 @@ def _tell_something(runs: list[Run]) -> bool:
     return any(mismatch(one, other, 0.0) for one, other in pairs)
 
 
-def random_runs(session: ort.InferenceSession, model: onnx.ModelProto, seed: int) -> list[Run]:
-    """Random feeds that the model runs on and what it makes of them; empty if none was found."""
-    attempts = _Attempts(session, model, seed)
-    base = attempts.base()
-    if base is None:
-        return []
-    overrides = attempts.noise.overrides(attempts.rng)
-    if overrides:
-        run = attempts.run({**attempts.runs[0].feed, **overrides})
-        attempts.runs += [run] if run else []
-    batch = attempts.noise.batch_keys
-    attempts.first("large", {**base, **dict.fromkeys(batch, 3)}, base)
-    for alternatives in attempts.noise.variations(base):
-        attempts.first("normal", *alternatives)
-    return attempts.runs
+def random_runs(model: onnx.ModelProto, seed: int) -> list[Run]:
+    """Random feeds that the model runs on and what it makes of them; empty if none was found.
+
+    Raises:
+        InputError: ONNX Runtime cannot load it, or one run takes too long.
+    """
+    with Isolated(model, optimize=False) as session:
+        attempts = _Attempts(session, model, seed)
+        base = attempts.base()
+        if base is None:
+            return []
+        overrides = attempts.noise.overrides(attempts.rng)
+        if overrides:
+            run = attempts.run({**attempts.runs[0].feed, **overrides})
+            attempts.runs += [run] if run else []
+        batch = attempts.noise.batch_keys
+        attempts.first("large", {**base, **dict.fromkeys(batch, 3)}, base)
+        for alternatives in attempts.noise.variations(base):
+            attempts.first("normal", *alternatives)
+        return attempts.runs
 
 
 def _run_limit(model: onnx.ModelProto) -> float:

@@ -1,0 +1,149 @@
+"""Runs on inputs that are made up, in a process of their own: ONNX Runtime may die of them.
+
+On sizes or values that a model was not made for, ONNX Runtime does not always refuse: integers that
+are divided by zero, lengths beyond the data or a state of the wrong size end the whole process
+(seen with models for speech that others ship). So whoever invents an input tries it here first.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from multiprocessing.connection import Connection, Pipe
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import onnx
+
+from autogo_onnx import runtime
+from autogo_onnx.errors import InputError
+
+_FORKS = sys.platform == "linux"
+"""Elsewhere a forked process may not use what its parent has loaded: all runs in this one."""
+_STARTING_S = 300.0
+_GRACE_S = 10.0
+_DEFAULT_S = 120.0
+
+Feed = Mapping[str, np.ndarray[Any, Any]]
+
+
+class Isolated:
+    """A model's session in a child of this process; to be used in a `with` statement.
+
+    A child that dies is replaced for the next run. It is forked: nothing is imported, copied or
+    written for it, and all that it does is run one thread of ONNX Runtime.
+    """
+
+    def __init__(self, model: onnx.ModelProto, *, optimize: bool = True) -> None:
+        self._model, self._optimize = model, optimize
+        self._child: tuple[int, Connection] | None = None
+        self._here = None if _FORKS else runtime.open_session(model, optimize=optimize)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def run(self, feed: Feed, *, limit_s: float = _DEFAULT_S) -> list[Any]:
+        """All outputs, as `runtime.run` gives them.
+
+        Raises:
+            InputError: ONNX Runtime does not load the model, refuses the feed, fails on it or dies
+                of it.
+            TookTooLong: the run was broken off after `limit_s` seconds.
+        """
+        if self._here is not None:
+            return runtime.run(self._here, None, feed, limit_s=limit_s)
+        try:
+            pipe = self._pipe()
+            pipe.send((feed, limit_s))
+            answer = self._received(limit_s + _GRACE_S)
+        except (EOFError, OSError) as error:
+            self._end()
+            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in feed.items())
+            raise InputError(f"ONNX Runtime dies of the model with {shapes}") from error
+        if isinstance(answer, InputError):
+            raise answer
+        return list(answer)
+
+    def _pipe(self) -> Connection:
+        """The way to a child that has opened a session."""
+        if self._child is None:
+            here, there = Pipe()
+            child = _forked()
+            if child == 0:
+                here.close()
+                _serve(there, self._model, self._optimize)
+            there.close()
+            self._child = child, here
+            answer = self._received(_STARTING_S)
+            if isinstance(answer, InputError):
+                self._end()
+                raise answer
+        return self._child[1]
+
+    def _received(self, limit_s: float) -> Any:
+        assert self._child is not None, "it was asked"
+        pipe = self._child[1]
+        if not pipe.poll(limit_s):
+            self._end()
+            raise runtime.TookTooLong(f"the model runs for more than {limit_s:g} seconds")
+        return pipe.recv()
+
+    def _end(self) -> None:
+        if self._child is not None:
+            (child, pipe), self._child = self._child, None
+            pipe.close()
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+
+
+def try_apart(model: onnx.ModelProto, feed: Feed, *, limit_s: float = _DEFAULT_S) -> None:
+    """See in a process of its own whether a model runs on a feed.
+
+    Raises:
+        InputError: it does not, or not within `limit_s` seconds.
+    """
+    with Isolated(model, optimize=False) as session:
+        session.run(feed, limit_s=limit_s)
+
+
+def _forked() -> int:
+    with warnings.catch_warnings():
+        # Other threads do not go on in the child, which shares no lock with them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _serve(pipe: Connection, model: onnx.ModelProto, optimize: bool) -> None:
+    """The child: answers until nobody asks any more. Never returns."""
+    import resource  # which only Unix has
+
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faulthandler.disable()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its last words are of no use to a user
+        try:
+            session = runtime.open_session(model, optimize=optimize)
+        except InputError as error:
+            pipe.send(error)
+            return
+        pipe.send(None)
+        while True:
+            feed, limit_s = pipe.recv()
+            try:
+                pipe.send(runtime.run(session, None, feed, limit_s=limit_s))
+            except InputError as error:
+                pipe.send(error)
+    finally:
+        os._exit(0)

@@ -103,7 +103,13 @@ def movers(net: Net) -> str:
     return net.op("Softmax", rows, axis=-1)
 
 
-@pytest.mark.parametrize("tail", [pools, convolutions, activations, gates, movers])
+def computed_shapes(net: Net) -> str:
+    x = net.conv("x", 3, 4)
+    rows = net.op("Tanh", net.op("Flatten", x))
+    return net.op("Reshape", rows, net.op("Shape", x))
+
+
+@pytest.mark.parametrize("tail", [pools, convolutions, activations, gates, movers, computed_shapes])
 def test_gradients_are_slopes(tail: Callable[[Net], str]) -> None:
     net = Net("N", *SHAPE)
     made = tail(net)

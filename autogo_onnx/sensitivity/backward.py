@@ -140,7 +140,9 @@ def _stage(reading: Reading, index: int) -> _Stage | None:
     adjoint = adjoint_of(op, varying, graph.shape(op.inputs[0]), graph.shape(made))
     if adjoint is None or (computed and adjoint is not linear.reshaped):
         return None
-    return _Stage(index, adjoint, tuple(operands), varying, reading.tensors[made])
+    # A shape that is computed is of no interest on the way back.
+    kept = tuple(None if isinstance(o, str) and o not in names else o for o in operands)
+    return _Stage(index, adjoint, kept, varying, reading.tensors[made])
 
 
 def _reached(reading: Reading, known: Sequence[bool]) -> set[int]:

@@ -7,7 +7,7 @@ through the sites of a network in order costs about one pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from autogo_onnx.activation_store import CACHE_BYTES, ActivationStore, StoredTen
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.errors import InputError
 from autogo_onnx.fitting.importance import Importance
+from autogo_onnx.quantities import SINGLE, Quantities
 from autogo_onnx.samples import Samples
 from autogo_onnx.sensitivity import Sensitivity
 from autogo_onnx.streams import Part, Stream, whole
@@ -52,6 +53,7 @@ class Activations:
         deadline: Deadline | None = None,
         together: Collection[str] = (),
         sensitivity: Sensitivity | None = None,
+        quantities: Quantities = SINGLE,
     ) -> None:
         """Nothing is computed yet.
 
@@ -64,6 +66,7 @@ class Activations:
             deadline: nothing is computed after it; None: there is none.
             together: tensors that are computed with the first one.
             sensitivity: of the model on the samples.
+            quantities: of the outputs.
         """
         self.parts = parts
         self.samples = samples
@@ -75,6 +78,7 @@ class Activations:
         self.known: dict[str, Stream] = dict(samples.feeds)
         self._store = ActivationStore(cache_bytes)
         self._sensitivity = sensitivity
+        self._quantities = quantities
 
     def of(self, parts: Parts, changed: Collection[str] | None = None) -> Activations:
         """Those of another model on the same samples.
@@ -91,6 +95,7 @@ class Activations:
             cache_bytes=self._store.cache_bytes,
             threads=self.threads,
             deadline=self.deadline,
+            quantities=self._quantities,
         )
         if changed is not None:
             stale = parts.downstream(changed)
@@ -118,6 +123,7 @@ class Activations:
             threads=self.threads,
             deadline=self.deadline,
             sensitivity=sensitivity,
+            quantities=self._quantities,
         )
         given = self.samples.feeds
         part.known |= {n: Part(s, start, stop) for n, s in self.known.items() if n not in given}
@@ -135,21 +141,33 @@ class Activations:
             return
         if self.together:
             rest, self.together = self.together, ()
-            self.require(sorted(rest))
+            self._keep([name for name in sorted(rest) if name not in self.known])
             self.require(wanted)
             return
-        made = self._run(self.known, wanted)
+        self._keep(wanted)
+        for name in wanted:
+            if name not in self.known:
+                told = "does not keep samples apart on its first axis"
+                raise InputError(f"tensor {name!r} {told}")
+
+    def _keep(self, names: Sequence[str]) -> None:
+        """Compute tensors and keep those whose leading axis counts samples.
+
+        Others may look like them where the shapes are of one sample: [1] is also a piece of a
+        shape.
+        """
         found: dict[str, StoredTensor] = {}
-        for size, results in made.batches(0, self.count):
+        mixed: set[str] = set()
+        for size, results in self._run(self.known, names).batches(0, self.count):
             self.deadline.check()
+            mixed |= {n for n, array in results.items() if array.shape[:1] != (size,)}
             for name, array in results.items():
-                if array.shape[:1] != (size,):
-                    told = "does not keep samples apart on its first axis"
-                    raise InputError(f"tensor {name!r} {told}")
+                if name in mixed:
+                    continue
                 if name not in found:
                     found[name] = StoredTensor.like(self._store, array)
                 found[name].append(array)
-        self.known |= found
+        self.known |= {name: stored for name, stored in found.items() if name not in mixed}
 
     def stream(self, name: str) -> Stream:
         """One tensor, float[N,...], read from disk as it is needed.
@@ -179,14 +197,19 @@ class Activations:
         return self._sensitivity.of(name, self.parts, self.deadline)
 
     def outputs_with(self, changed: Mapping[str, Stream]) -> list[np.ndarray[Any, Any]]:
-        """The model's outputs when some tensors have other values than the model gives them."""
+        """The model's outputs when some tensors have other values than the model gives them.
+
+        Outputs of several quantities are taken apart.
+        """
         stale = self.parts.downstream(set(changed))
         given = {n: a for n, a in self.known.items() if n not in stale} | dict(changed)
         wanted = [name for name in self.parts.outputs if name not in given]
         results: dict[str, Stream] = {}
         if wanted:
             results |= self._run(given, wanted).whole()
-        return [whole((results if n in results else given)[n]) for n in self.parts.outputs]
+        return self._quantities.split(
+            {n: whole((results if n in results else given)[n]) for n in self.parts.outputs}
+        )
 
     def _run(self, given: Mapping[str, Stream], wanted: Collection[str]) -> Run:
         return Run(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from autogo_onnx.class_drop import is_class_scores
-from autogo_onnx.fidelity import UNSEEN
+from autogo_onnx.fidelity import UNSEEN, peak_power
 from autogo_onnx.options import Options
 
 _LEAST_DROP, _LEAST_DIVERGENCE = 1e-4, 1e-9
@@ -32,7 +32,7 @@ def allowance(outputs: Sequence[np.ndarray[Any, Any]], options: Options) -> floa
 
 
 def _error_share(output: np.ndarray[Any, Any], psnr_db: float) -> float:
-    """The squared error of some dB, its peak being the range, as a share of the variance."""
+    """The squared error of some dB as a share of the variance."""
     finite = output[np.isfinite(output)].astype(np.float64)
     variance = float(finite.var()) if finite.size else 0.0
-    return float(np.ptp(finite)) ** 2 / variance / 10 ** (psnr_db / 10) if variance else math.inf
+    return peak_power(finite) / variance / 10 ** (psnr_db / 10) if variance else math.inf

@@ -15,6 +15,7 @@ from autogo_onnx.isolation import try_apart
 from autogo_onnx.latency import Paired
 from autogo_onnx.metric import load_metric
 from autogo_onnx.options import Options
+from autogo_onnx.quantities import quantities_of
 from autogo_onnx.samples import Samples
 from autogo_onnx.verify import Fidelity
 
@@ -58,7 +59,7 @@ def compare(a: Path, b: Path, *, options: Options, seconds: float = 5.0) -> Comp
     """
     original, changed = model.load(a), model.load(b)
     samples = _samples(original, changed, options)
-    outputs = _outputs(a, b, samples, options)
+    outputs = _outputs(original, (a, b), samples, options)
     metric = None
     if options.evaluate is not None:
         evaluate = load_metric(options.evaluate)
@@ -88,9 +89,11 @@ def _samples(original: onnx.ModelProto, changed: onnx.ModelProto, options: Optio
     return calibration.load(options.calibration, original, options)
 
 
-def _outputs(a: Path, b: Path, samples: Samples, options: Options) -> list[list[np.ndarray]] | str:
+def _outputs(
+    original: onnx.ModelProto, paths: tuple[Path, Path], samples: Samples, options: Options
+) -> list[list[np.ndarray]] | str:
     """Outputs of both in order, or why they cannot be compared."""
-    sessions = [runtime.open_session(path, threads=options.threads) for path in (a, b)]
+    sessions = [runtime.open_session(path, threads=options.threads) for path in paths]
     try:
         before, after = (verify.run(session, samples) for session in sessions)
     except InputError as error:
@@ -99,4 +102,5 @@ def _outputs(a: Path, b: Path, samples: Samples, options: Options) -> list[list[
         return "the outputs have other names"
     if any(before[name].shape != after[name].shape for name in before):
         return "the outputs have other shapes"
-    return [list(before.values()), list(after.values())]
+    quantities = quantities_of(original, samples)
+    return [quantities.split(before), quantities.split(after)]

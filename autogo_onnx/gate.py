@@ -122,7 +122,7 @@ class Gate:
 
     def _outputs(self, model: onnx.ModelProto, samples: Samples) -> list[np.ndarray[Any, Any]]:
         session = open_session(model, threads=self.ground.options.threads)
-        return list(verify.run(session, samples).values())
+        return self.ground.quantities.split(verify.run(session, samples))
 
 
 def _pooled(parts: Sequence[Sequence[np.ndarray[Any, Any]]]) -> list[np.ndarray[Any, Any]]:

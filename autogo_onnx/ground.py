@@ -27,6 +27,7 @@ from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.options import Options
 from autogo_onnx.pricing import Measure
 from autogo_onnx.progress import Progress
+from autogo_onnx.quantities import Quantities, quantities_of
 from autogo_onnx.samples import Samples
 from autogo_onnx.segments import Reading, Site, op_weights, read
 from autogo_onnx.sensitivity import Sensitivity
@@ -128,9 +129,20 @@ class Ground:
             deadline=self.job.deadline,
             together=self._tensors,
             sensitivity=Sensitivity(
-                self.reading, some, batch=batch, seed=options.seed, threads=options.threads
+                self.reading,
+                some,
+                batch=batch,
+                seed=options.seed,
+                threads=options.threads,
+                quantities=self.quantities,
             ),
+            quantities=self.quantities,
         )
+
+    @cached_property
+    def quantities(self) -> Quantities:
+        """Of the outputs, which every replacement leaves where they are."""
+        return quantities_of(self.model, self.fit)
 
     @cached_property
     def most_to_fit(self) -> int:

@@ -19,6 +19,7 @@ from autogo_onnx.errors import InputError
 from autogo_onnx.ground import halves
 from autogo_onnx.job import Job
 from autogo_onnx.metric import evaluate, load_metric
+from autogo_onnx.quantities import quantities_of
 from autogo_onnx.quantization import quantize
 from autogo_onnx.report import PrecisionFigures, QuantizeCheck, Report
 from autogo_onnx.runtime import open_session
@@ -153,11 +154,12 @@ def _fidelities(
     found: list[verify.Fidelity | None] = [None] * len(running)
     labels = held_out.labels
     try:
-        reference = list(verify.run(running[0].session, held_out).values())
+        quantities = quantities_of(running[0].proto, held_out)
+        reference = quantities.split(verify.run(running[0].session, held_out))
         if labels is not None:
             found[0] = verify.judge(reference, reference, labels)
         for k, one in enumerate(running[1:], 1):
-            outputs = list(verify.run(one.session, held_out).values())
+            outputs = quantities.split(verify.run(one.session, held_out))
             found[k] = verify.judge(reference, outputs, labels)
     except InputError as error:
         problems.append(f"outputs were not compared: {error}")

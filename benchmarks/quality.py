@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import onnx
 
 from autogo_onnx import verify
 from autogo_onnx.fidelity import judge
+from autogo_onnx.quantities import quantities_of
 from autogo_onnx.runtime import open_session, run
 from autogo_onnx.samples import Samples
 from benchmarks import inputs
@@ -147,7 +149,7 @@ class Faithful:
     """Closeness to the original where nobody has labels: 1 is equal.
 
     Of class scores the share of equal answers, else the explained share of the variance of the
-    worst output.
+    worst quantity.
     """
 
     samples: Callable[[], np.ndarray]
@@ -155,18 +157,21 @@ class Faithful:
     def against(self, original: Path) -> Judge:
         """See `Quality`."""
         samples = self.samples()
-        before = _outputs(original, samples)
+        taken = _samples(original, samples)
+        quantities = quantities_of(onnx.load(original), taken)
+        before = quantities.split(verify.run(open_session(original), taken))
 
         def judged(model: Path) -> Figures:
-            found = judge(before, _outputs(model, samples), None)
+            after = quantities.split(verify.run(open_session(model), taken))
+            found = judge(before, after, None)
             same = 1.0 - found.nmse if found.agreement is None else found.agreement
             return Figures(1.0, same, "fidelity", digits=4)
 
         return judged
 
 
-def _outputs(model: Path, samples: np.ndarray) -> list[np.ndarray]:
-    session = open_session(model)
-    name, batch, *_ = (session.get_inputs()[0].name, session.get_inputs()[0].shape[0])
-    only = batch if isinstance(batch, int) else None
-    return list(verify.run(session, Samples({name: samples}, batch=only)).values())
+def _samples(model: Path, samples: np.ndarray) -> Samples:
+    """Samples as a model of one input takes them."""
+    taken = open_session(model).get_inputs()[0]
+    only = taken.shape[0] if isinstance(taken.shape[0], int) else None
+    return Samples({taken.name: samples}, batch=only)

@@ -163,8 +163,9 @@ def in_int8(arena: Arena, base: Choice | None) -> Choice:
     try:
         some = fit.take(range(min(len(fit), INT8_SAMPLES)))
         made = quantize(onnx.load(path), some).model
-        outputs = verify.run(runtime.open_session(made), held_out)
+        session = runtime.open_session(made)
+        outputs = arena.gate.ground.quantities.split(verify.run(session, held_out))
     except InputError as error:
         return Choice(name, None, f"failed: {error}", False, time.monotonic() - start)
-    fidelity = verify.judge(arena.gate.reference[0], list(outputs.values()), None)
+    fidelity = verify.judge(arena.gate.reference[0], outputs, None)
     return arena.choice(name, made, fidelity, start)

@@ -273,7 +273,7 @@ def test_what_is_imitated_is_what_the_gate_judges() -> None:
     flat = np.random.default_rng(0).standard_normal((9, 3)).astype(np.float32) * 0.01
     (goal,) = goals(graph, ["scores"], [flat])
     assert not goal.is_classes
-    assert goal.variance == pytest.approx(flat.var(), rel=1e-5)
+    assert goal.weights.tolist() == pytest.approx([1 / (3 * flat.var())] * 3, rel=1e-5)
 
 
 class Offered:

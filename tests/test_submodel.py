@@ -126,6 +126,20 @@ def test_activations_grow_and_are_computed_once(monkeypatch: pytest.MonkeyPatch)
     assert known.stream(NAMES[2]) is known.known[NAMES[2]]
 
 
+def test_a_piece_of_a_shape_only_looks_like_one_of_a_sample() -> None:
+    """Where shapes are read with one sample, [1] may be either."""
+    net = Net("N", 3, 6, 6)
+    x = net.conv("x", 3, 4)
+    ends = [net.constant(np.array([v], np.int64)) for v in (2, 3)]
+    high = net.op("Slice", net.op("Shape", x), *ends)
+    model = net.model(net.op("Mul", x, net.op("Cast", high, to=onnx.TensorProto.FLOAT)))
+    known = Activations(Parts(model), Samples({"x": pictures(0, 7, 3, 6, 6)}), together=(high, x))
+    assert known.get(x).shape == (7, 4, 6, 6)
+    assert high not in known.known
+    with pytest.raises(InputError, match="does not keep samples apart"):
+        known.require([high])
+
+
 def test_outputs_with_a_changed_tensor() -> None:
     known = activations()
     known.require(NAMES)

@@ -288,8 +288,20 @@ def test_the_psnr_bound_is_students() -> None:
     errors = np.array([0.1, 0.01, 0.001])
     changed = reference + errors[:, None, None]
     found = verify.judge([reference], [changed], None)
-    assert found.psnr_db == pytest.approx(40)
-    assert found.psnr_bound_db == pytest.approx(40 - 1.8856 * 20 / math.sqrt(3), rel=1e-4)
+    squares = errors**2
+    most = squares.mean() + 1.8856 * squares.std(ddof=1) / math.sqrt(3)
+    assert found.psnr_db == pytest.approx(-10 * math.log10(squares.mean()))
+    assert found.psnr_bound_db == pytest.approx(-10 * math.log10(most), rel=1e-4)
+
+
+def test_sparse_outputs_are_told_by_their_variance() -> None:
+    """One place in a thousand scores 1: by the range alone 45 dB would lose a thirtieth of it."""
+    scores = (np.random.default_rng(0).random((64, 1, 1000)) < 0.001).astype(np.float64)
+    for lost, db in ((0.01, 45.0), (0.1, 35.0)):
+        found = verify.judge([scores], [scores * (1 - math.sqrt(lost))], None)
+        assert found.nmse == pytest.approx(lost, rel=0.01)
+        assert found.psnr_db == pytest.approx(db, abs=0.02)
+    assert not found.passes(max_drop=0.01, min_psnr=45)
 
 
 @pytest.mark.parametrize(

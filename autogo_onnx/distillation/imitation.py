@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from autogo_onnx.class_drop import is_class_scores, is_posterior
+from autogo_onnx.quantities import SINGLE, Quantities
 from autogo_onnx.torch_graph import TorchGraph
 from autogo_onnx.training.course import scores_before_softmax
 
@@ -29,18 +30,21 @@ class Goal:
         is_classes: whether it is scores of classes, which are compared as probabilities.
         are_probabilities: whether the teacher's, and
         is_probabilities: the student's, are probabilities already.
-        variance: of the teacher's values, in which errors are counted.
+        weights: of squared errors, float32 of the shape of one sample's answer: see `Quantities`.
     """
 
     tensor: str
     is_classes: bool
     are_probabilities: bool
     is_probabilities: bool
-    variance: float
+    weights: Tensor
 
 
 def goals(
-    student: TorchGraph, names: Sequence[str], answers: Sequence[np.ndarray]
+    student: TorchGraph,
+    names: Sequence[str],
+    answers: Sequence[np.ndarray],
+    quantities: Quantities = SINGLE,
 ) -> tuple[Goal, ...]:
     """What to imitate: the first output as classes where it is that, as the gate sees it.
 
@@ -48,21 +52,22 @@ def goals(
         student: has the teacher's outputs.
         names: of the outputs, and
         answers: some of the teacher's.
+        quantities: of the outputs.
     """
     found = []
     for name, values in zip(names, answers, strict=True):
         is_classes = name == student.outputs[0] and is_class_scores(values) and is_posterior(values)
         add_up = is_classes and _adds_up(values)
         tensor = scores_before_softmax(student, "classification") if is_classes else name
-        variance = float(values.var(dtype=np.float64)) or 1.0
-        found.append(Goal(tensor, is_classes, add_up, add_up and tensor == name, variance))
+        weights = torch.from_numpy(quantities.weights(name, values).astype(np.float32))
+        found.append(Goal(tensor, is_classes, add_up, add_up and tensor == name, weights))
     return tuple(found)
 
 
 def distance(
     values: Mapping[str, Tensor], answers: Sequence[Tensor], wanted: Sequence[Goal]
 ) -> Tensor:
-    """Sum over the outputs: divergence of class probabilities, else error over variance.
+    """Sum over the outputs: divergence of class probabilities, else errors over variances.
 
     Divergence: Kullback-Leibler at a temperature (Hinton et al., 2015).
     """
@@ -75,7 +80,7 @@ def distance(
             part = functional.kl_div(q, p, reduction="batchmean", log_target=True)
             total = total + part * TEMPERATURE**2
         else:
-            total = total + (ours - theirs).square().mean() / goal.variance
+            total = total + ((ours - theirs).square() * goal.weights).sum() / len(theirs)
     return total
 
 

@@ -94,7 +94,8 @@ class Student:
 
     def _set_up(self, model: onnx.ModelProto) -> None:
         self.graph = TorchGraph(model)
-        self._goals = goals(self.graph, self._teacher.names, self._teacher.some)
+        teacher = self._teacher
+        self._goals = goals(self.graph, teacher.names, teacher.some, teacher.quantities)
 
     def _feeds(self, chosen: np.ndarray) -> Mapping[str, Tensor]:
         feeds = self._samples.take(chosen).feeds

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from autogo_onnx import verify
+from autogo_onnx.quantities import quantities_of
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples
 
@@ -18,6 +19,7 @@ class Teacher:
     Attributes:
         names: of the outputs that answer: floating point, one entry per sample.
         some: answers to the first samples, per output.
+        quantities: of the outputs.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Teacher:
             InputError: the model does not run on a sample.
         """
         self._session, self._samples = open_session(model, threads=threads), samples
+        self.quantities = quantities_of(model, samples)
         first = samples.take(range(min(_TRIED, len(samples))))
         answers = verify.run(self._session, first)
         self.names = tuple(

@@ -16,6 +16,7 @@ from autogo_onnx.class_drop import is_class_scores
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.errors import InputError
 from autogo_onnx.fitting.importance import Importance
+from autogo_onnx.quantities import SINGLE, Quantities
 from autogo_onnx.samples import Samples
 from autogo_onnx.segments import Reading
 from autogo_onnx.sensitivity.backward import Backward
@@ -34,7 +35,14 @@ class Sensitivity:
     """What matters inside one model on one set of samples; computed when first asked for."""
 
     def __init__(
-        self, reading: Reading, samples: Samples, *, batch: int, seed: int, threads: int = 1
+        self,
+        reading: Reading,
+        samples: Samples,
+        *,
+        batch: int,
+        seed: int,
+        threads: int = 1,
+        quantities: Quantities = SINGLE,
     ) -> None:
         """Nothing is computed yet.
 
@@ -44,7 +52,9 @@ class Sensitivity:
             batch: samples at a time, if the model takes any number.
             seed: of the directions.
             threads: of ONNX Runtime.
+            quantities: of the outputs.
         """
+        self._quantities = quantities
         self._reading, self._samples = reading, samples
         self._batch, self._seed, self._threads = samples.batch_size(batch), seed, threads
         self._found: dict[str, Importance] | None = None
@@ -81,7 +91,8 @@ class Sensitivity:
             values = backward.values(feed)
             outputs = {n: values[n] for n in parts.outputs}
             for _ in range(PROBES):
-                found = backward.gradients(values, _seeds(outputs, generator), names)
+                seeds = _seeds(outputs, self._quantities, generator)
+                found = backward.gradients(values, seeds, names)
                 for name, gradient in found.items():
                     metrics[name] = metrics.get(name, 0.0) + _metric(gradient[:left])
             left -= self._batch
@@ -99,8 +110,10 @@ class Sensitivity:
         ]
 
 
-def _seeds(outputs: Mapping[str, Array], generator: np.random.Generator) -> dict[str, Array]:
-    """A random direction for each output, in its own scale."""
+def _seeds(
+    outputs: Mapping[str, Array], quantities: Quantities, generator: np.random.Generator
+) -> dict[str, Array]:
+    """A random direction for each output, every quantity in its own scale."""
     found = {}
     for name in sorted(outputs):
         output = outputs[name]
@@ -112,7 +125,7 @@ def _seeds(outputs: Mapping[str, Array], generator: np.random.Generator) -> dict
             if (output >= 0).all() and np.allclose(output.sum(axis=1), 1.0, atol=1e-2):
                 seed /= np.maximum(output, _LEAST_P)
         else:
-            seed /= float(output.std()) or 1.0
+            seed *= np.sqrt(quantities.weights(name, output))
         found[name] = seed.astype(np.float32)
     return found
 

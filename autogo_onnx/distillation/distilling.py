@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 MOST_TRAINED = 12
 FIRST_GAIN = log(4.0)
 """On Fashion-MNIST, training left between a sixth and a quarter of the expected loss."""
-SHARE = 0.6
-"""Of the time that is left, for the next plan at the most: it may miss the gate."""
+SHARES = (0.35, 0.5, 0.85)
+"""Of the time that is left, at the most, for the first plan, the second and each one after: where
+there is time for three, all take about as long, so that they tell of each other."""
 LEAST_S = 5.0
 """Less is not worth beginning with."""
 TEACHER_MEMORY = 0.25
@@ -98,15 +99,21 @@ class _Course:
             for turn in range(MOST_TRAINED):
                 goal = bracket.next()
                 chosen = promising(plans, exp(goal), turn, trained)
-                learnt = None if chosen in trained else self._trained(plans, chosen)
+                share = SHARES[min(len(trained), len(SHARES) - 1)]
+                learnt = None if chosen in trained else self._trained(plans, chosen, share)
                 if learnt is not None:
                     trained[chosen] = learnt
                     beyond = excess(learnt.verdict, self.ground.options)
                     bracket.note(goal, beyond, passes=learnt.passes)
         return list(trained.values())
 
-    def _trained(self, plans: Plans, chosen: tuple[int, ...]) -> Point | None:
+    def _trained(self, plans: Plans, chosen: tuple[int, ...], share: float) -> Point | None:
         """The plan of some choices, trained back; None where it cannot be, or there is none.
+
+        Args:
+            plans: to choose from.
+            chosen: numbers of the choices.
+            share: of the time that is left, for the training.
 
         Raises:
             OutOfTime: the budget has ended.
@@ -121,7 +128,7 @@ class _Course:
             return None
         if not deadline.has(LEAST_S + self.judge.seconds):
             raise OutOfTime
-        return self._learnt(point, deadline.part(SHARE))
+        return self._learnt(point, deadline.part(share))
 
     def _learnt(self, point: Point, deadline: Deadline) -> Point | None:
         """The plan trained back, or remembered from an interrupted run."""

@@ -17,7 +17,8 @@ from autogo_onnx.plans import Plans, Point
 CLOSINGS = 6
 CLOSE_ENOUGH = 0.01
 """Savings of two plans on both sides of the gate."""
-REFINEMENTS = 14
+REFINEMENTS, REFINEMENTS_BEFORE_TRAINING = 14, 3
+"""Of the plan near the gate; where plans are trained back, the best of them needs no polish."""
 BEYOND = (3.0, 9.0)
 """Times the score at which the gate closes: what more would cost, for the Pareto set."""
 _NOTHING = 1e-12
@@ -58,7 +59,8 @@ class _Search:
 
     def run(self) -> None:
         closes = self.close()
-        for turn in range(REFINEMENTS):
+        trains = self.plans.ground.options.distill is not None
+        for turn in range(REFINEMENTS_BEFORE_TRAINING if trains else REFINEMENTS):
             error = closing_error(self.plans)
             if error is not None:
                 self.tried(promising(self.plans, error, turn, self.plans.made))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
 from typing import Any
@@ -63,6 +63,9 @@ class Ground:
     reading: Reading
     fit: Samples
     held_out: Samples
+    _sensitivities: list[tuple[Samples, Sensitivity]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -128,16 +131,26 @@ class Ground:
             threads=options.threads,
             deadline=self.job.deadline,
             together=self._tensors,
-            sensitivity=Sensitivity(
-                self.reading,
-                some,
-                batch=batch,
-                seed=options.seed,
-                threads=options.threads,
-                quantities=self.quantities,
-            ),
+            sensitivity=self._sensitivity(samples, some, batch),
             quantities=self.quantities,
         )
+
+    def _sensitivity(self, samples: Samples, some: Samples, batch: int) -> Sensitivity:
+        """On some of the samples; asked again, the same one: it takes as long as a plan."""
+        for others, known in self._sensitivities:
+            if others is samples:
+                return known
+        options, quantities = self.options, self.quantities
+        made = Sensitivity(
+            self.reading,
+            some,
+            batch=batch,
+            seed=options.seed,
+            threads=options.threads,
+            quantities=quantities,
+        )
+        self._sensitivities.append((samples, made))
+        return made
 
     @cached_property
     def quantities(self) -> Quantities:

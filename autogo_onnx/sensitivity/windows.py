@@ -39,7 +39,7 @@ def transposed_convolution(layer: Layer, gradient: Array) -> list[Array]:
     return run(_session("Conv", layer.op), None, {"x": gradient, "w": layer.operand(1)})
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)  # a large network has a hundred kinds, which take turns
 def _session(kind: str, op: Op) -> ort.InferenceSession:
     """A convolution of any size with the window of an operator; weights are an input."""
     names = ["strides", "pads", "dilations", "group", "kernel_shape"]

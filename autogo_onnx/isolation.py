@@ -14,13 +14,16 @@ import warnings
 from collections.abc import Mapping
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import onnx
 
 from autogo_onnx import runtime
 from autogo_onnx.errors import InputError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 _FORKS = sys.platform == "linux"
 """Elsewhere a forked process may not use what its parent has loaded: all runs in this one."""
@@ -41,7 +44,7 @@ class Isolated:
     def __init__(self, model: onnx.ModelProto, *, optimize: bool = True) -> None:
         self._model, self._optimize = model, optimize
         self._child: tuple[int, Connection] | None = None
-        self._here = None if _FORKS else runtime.open_session(model, optimize=optimize)
+        self._here: ort.InferenceSession | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -62,13 +65,14 @@ class Isolated:
                 of it.
             TookTooLong: the run was broken off after `limit_s` seconds.
         """
-        if self._here is not None:
-            return runtime.run(self._here, None, feed, limit_s=limit_s)
         try:
-            pipe = self._pipe()
-            pipe.send((feed, limit_s))
+            if self._child is None and self._here is None:
+                self._start()
+            if self._child is None:
+                return self._run_here(feed, limit_s)
+            self._child[1].send((feed, limit_s))
             answer = self._received(limit_s + _GRACE_S)
-        except (EOFError, OSError) as error:
+        except (EOFError, ConnectionError) as error:
             self._end()
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in feed.items())
             raise InputError(f"ONNX Runtime dies of the model with {shapes}") from error
@@ -76,21 +80,27 @@ class Isolated:
             raise answer
         return list(answer)
 
-    def _pipe(self) -> Connection:
-        """The way to a child that has opened a session."""
-        if self._child is None:
-            here, there = Pipe()
-            child = _forked()
-            if child == 0:
-                here.close()
-                _serve(there, self._model, self._optimize)
-            there.close()
-            self._child = child, here
-            answer = self._received(_STARTING_S)
-            if isinstance(answer, InputError):
-                self._end()
-                raise answer
-        return self._child[1]
+    def _start(self) -> None:
+        """Have a child open the session; where there can be none, open it here."""
+        here, there = Pipe()
+        child = _forked()
+        if child == 0:
+            here.close()
+            _serve(there, self._model, self._optimize)
+        there.close()
+        if child is None:
+            here.close()
+            self._here = runtime.open_session(self._model, optimize=self._optimize)
+            return
+        self._child = child, here
+        answer = self._received(_STARTING_S)
+        if isinstance(answer, InputError):
+            self._end()
+            raise answer
+
+    def _run_here(self, feed: Feed, limit_s: float) -> list[Any]:
+        assert self._here is not None, "it was opened"
+        return runtime.run(self._here, None, feed, limit_s=limit_s)
 
     def _received(self, limit_s: float) -> Any:
         assert self._child is not None, "it was asked"
@@ -118,11 +128,17 @@ def try_apart(model: onnx.ModelProto, feed: Feed, *, limit_s: float = _DEFAULT_S
         session.run(feed, limit_s=limit_s)
 
 
-def _forked() -> int:
+def _forked() -> int | None:
+    """What `os.fork` gives; None where that cannot be done."""
+    if not _FORKS:
+        return None
     with warnings.catch_warnings():
         # Other threads do not go on in the child, which shares no lock with them.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+        try:
+            return os.fork()
+        except OSError:  # of processes or of memory there are no more
+            return None
 
 
 def _serve(pipe: Connection, model: onnx.ModelProto, optimize: bool) -> None:

@@ -72,6 +72,16 @@ def test_an_endless_run_is_broken_off() -> None:
         session.run({"x": np.ones(2, np.float32), "on": np.array(True)}, limit_s=0.2)
 
 
+def test_without_another_process_it_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", refused)
+    with Isolated(DIVIDES) as session:
+        for _ in range(2):
+            np.testing.assert_array_equal(session.run(feed_of(3))[1], [-(2**30)])
+
+
 def test_no_child_is_left_behind() -> None:
     with Isolated(DIVIDES) as session:
         session.run(feed_of(2))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -114,8 +116,9 @@ class Isolated:
         if self._child is not None:
             (child, pipe), self._child = self._child, None
             pipe.close()
-            os.kill(child, 9)
-            os.waitpid(child, 0)
+            with suppress(ProcessLookupError, ChildProcessError):  # who ignores ends need not wait
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
 
 
 def try_apart(model: onnx.ModelProto, feed: Feed, *, limit_s: float = _DEFAULT_S) -> None:

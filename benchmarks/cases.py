@@ -66,7 +66,7 @@ def _pictures(count: int, width: int, height: int, seed: int) -> np.ndarray:
     return inputs.crops(pictures, count, width, height, seed=seed)
 
 
-def _unlabelled(
+def unlabelled(
     model: str, make: Callable[[int, int], np.ndarray], count: int, fresh: int = 64
 ) -> Case:
     """A model whose samples `make(count, seed)` makes, judged by fidelity on as many of others."""
@@ -118,10 +118,10 @@ CASES = (
     *(_CIFAR10.case(f"cifar10_resnet20_{export}") for export in ("dynamo", "bn", "folded")),
     _FASHION.case("fmnist_resnet8_bn"),
     Case("srgan_generator_x2_bn", _small_photographs, Psnr()),
-    _unlabelled("yolox_nano", _yolox, 64, fresh=32),
-    _unlabelled("efficientnet_lite0_bn", _efficientnet, 128),
-    _unlabelled("ultraface_version-RFB-320", _ultraface, 96),
-    _unlabelled(
+    unlabelled("yolox_nano", _yolox, 64, fresh=32),
+    unlabelled("efficientnet_lite0_bn", _efficientnet, 128),
+    unlabelled("ultraface_version-RFB-320", _ultraface, 96),
+    unlabelled(
         "ppocr_v2_cls", lambda count, seed: inputs.text_lines(count, seed=seed), 256, fresh=256
     ),
 )

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_LETTERS = list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz 0123456789")
 
 Maps = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 Labels = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
@@ -72,22 +73,46 @@ def crops(
     return np.stack(made)
 
 
+def pages(
+    count: int, width: int, height: int, *, seed: int = 0
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Pages of rendered words in lines of several sizes: uint8[count,height,width,3]."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        paper, ink = _colours(rng)
+        picture = Image.new("RGB", (width, height), paper)
+        top = 5
+        while top < height - 8:
+            size = min(int(rng.integers(10, 26)), height - top)
+            place = (int(rng.integers(4, 30)), top)
+            words = "".join(rng.choice(_LETTERS, int(rng.integers(5, max(6, width // 9)))))
+            font = ImageFont.load_default(size=size)
+            ImageDraw.Draw(picture).text(place, words, fill=ink, font=font)
+            top += int(size * rng.uniform(1.2, 2.5))
+        made.append(np.asarray(picture))
+    return np.stack(made)
+
+
 def text_lines(count: int, *, seed: int = 0) -> Maps:
     """Rendered words, half of them upside down: float32[count,3,48,192] in [-1, 1]."""
     rng = np.random.default_rng(seed)
-    letters = list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz 0123456789")
     made = []
     for index in range(count):
-        paper = tuple(int(v) for v in rng.integers(150, 255, 3))
-        ink = tuple(int(v) for v in rng.integers(0, 100, 3))
+        paper, ink = _colours(rng)
         picture = Image.new("RGB", (192, 48), paper)
         font = ImageFont.load_default(size=int(rng.integers(14, 28)))
         place = (int(rng.integers(2, 20)), int(rng.integers(4, 16)))
-        words = "".join(rng.choice(letters, int(rng.integers(6, 16))))
+        words = "".join(rng.choice(_LETTERS, int(rng.integers(6, 16))))
         ImageDraw.Draw(picture).text(place, words, fill=ink, font=font)
         pixels = np.asarray(picture)
         made.append(pixels[::-1, ::-1] if index % 2 else pixels)
     return _planar(np.stack(made) / 127.5 - 1.0)
+
+
+def _colours(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of paper, and of ink that can be read on it."""
+    return tuple(rng.integers(150, 255, 3).tolist()), tuple(rng.integers(0, 100, 3).tolist())
 
 
 def low_resolution(pictures: Sequence[Image.Image]) -> list[Image.Image]:

@@ -27,6 +27,9 @@ import numpy as np
 
 from benchmarks.cases import Case, chosen
 
+HEAD = """| model | latency ratio | A/A bound | MACs | gate's bound | test data | plan | s |
+| --- | --- | --- | --- | --- | --- | --- | --- |"""
+
 
 @dataclass(frozen=True)
 class Optimized:
@@ -112,8 +115,7 @@ def row(case: Case, source: Path, folder: Path, arguments: Sequence[str]) -> str
 @click.option("--arguments", default="", help="Of `optimize`, in one string.")
 def main(names: tuple[str, ...], trained: Path | None, out: Path | None, arguments: str) -> None:
     """Print one row per model as soon as it is measured."""
-    print("| model | latency ratio | A/A bound | MACs | gate's bound | test data | plan | s |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    print(HEAD, flush=True)
     with kept_in(out) as folder:
         for case in chosen(names, trained):
             print(row(case, case.path(trained), folder, shlex.split(arguments)), flush=True)

@@ -54,6 +54,7 @@ class Activations:
         together: Collection[str] = (),
         sensitivity: Sensitivity | None = None,
         quantities: Quantities = SINGLE,
+        sample_axes: Mapping[str, int] | None = None,
     ) -> None:
         """Nothing is computed yet.
 
@@ -67,6 +68,7 @@ class Activations:
             together: tensors that are computed with the first one.
             sensitivity: of the model on the samples.
             quantities: of the outputs.
+            sample_axes: of the outputs whose leading axis does not count samples.
         """
         self.parts = parts
         self.samples = samples
@@ -79,6 +81,7 @@ class Activations:
         self._store = ActivationStore(cache_bytes)
         self._sensitivity = sensitivity
         self._quantities = quantities
+        self._sample_axes = sample_axes or {}
 
     def of(self, parts: Parts, changed: Collection[str] | None = None) -> Activations:
         """Those of another model on the same samples.
@@ -96,6 +99,7 @@ class Activations:
             threads=self.threads,
             deadline=self.deadline,
             quantities=self._quantities,
+            sample_axes=self._sample_axes,
         )
         if changed is not None:
             stale = parts.downstream(changed)
@@ -124,6 +128,7 @@ class Activations:
             deadline=self.deadline,
             sensitivity=sensitivity,
             quantities=self._quantities,
+            sample_axes=self._sample_axes,
         )
         given = self.samples.feeds
         part.known |= {n: Part(s, start, stop) for n, s in self.known.items() if n not in given}
@@ -199,25 +204,31 @@ class Activations:
     def outputs_with(self, changed: Mapping[str, Stream]) -> list[np.ndarray[Any, Any]]:
         """The model's outputs when some tensors have other values than the model gives them.
 
-        Outputs of several quantities are taken apart.
+        Their leading axes count samples; those of several quantities are taken apart.
         """
         stale = self.parts.downstream(set(changed))
         given = {n: a for n, a in self.known.items() if n not in stale} | dict(changed)
         wanted = [name for name in self.parts.outputs if name not in given]
         results: dict[str, Stream] = {}
         if wanted:
-            results |= self._run(given, wanted).whole()
+            results |= self._run(given, wanted, self._sample_axes).whole()
         return self._quantities.split(
             {n: whole((results if n in results else given)[n]) for n in self.parts.outputs}
         )
 
-    def _run(self, given: Mapping[str, Stream], wanted: Collection[str]) -> Run:
+    def _run(
+        self,
+        given: Mapping[str, Stream],
+        wanted: Collection[str],
+        sample_axes: Mapping[str, int] | None = None,
+    ) -> Run:
         return Run(
             self.parts.between({name: a.dtype for name, a in given.items()}, wanted),
             given,
             batch=self.batch,
             whole=self.samples.batch is not None,
             threads=self.threads,
+            sample_axes=sample_axes,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 
@@ -13,13 +15,18 @@ LARGEST_DIFFERENCE = 5e-2
 """Of an output's largest value: other batch sizes round (and quantize) differently."""
 
 
-def mixing(model: onnx.ModelProto, samples: Samples, *, threads: int = 1) -> str | None:
-    """How a model mixes samples; None if its outputs for each are as if it were alone.
+def sample_axes(model: onnx.ModelProto, samples: Samples, *, threads: int = 1) -> dict[str, int]:
+    """Outputs whose samples another axis than the leading one counts, and which.
+
+    Recurrent networks put time first: float[T,N,C].
 
     Args:
         model: runs on one batch of the samples.
         samples: two of them are run together and apart, where the model takes other batches.
         threads: of ONNX Runtime.
+
+    Raises:
+        InputError: the outputs for a sample are not as if it were alone.
     """
     session = runtime.open_session(model, threads=threads)
     pairs = samples.take(range(min(2 * samples.batch_size(1), len(samples))))
@@ -27,26 +34,41 @@ def mixing(model: onnx.ModelProto, samples: Samples, *, threads: int = 1) -> str
     try:
         together = runtime.run(session, None, next(pairs.batches(2)))
     except InputError as error:
-        return f"it does not take two samples at once ({error})"
+        raise InputError(f"it does not take two samples at once ({error})") from error
     names = [o.name for o in session.get_outputs()]
+    found = {}
     for name, values, *alone in zip(names, together, *apart, strict=True):
         if not isinstance(values, np.ndarray):
-            return f"output {name!r} is no tensor"
+            raise InputError(f"output {name!r} is no tensor")
         if len(alone) > 1 and all(np.array_equal(values, a) for a in alone):
             continue  # It does not depend on the samples.
-        if np.shape(values)[:1] != (samples.batch_size(2),):
-            return f"the leading axis of output {name!r} does not count samples"
-        if samples.batch is None and not _is_alike(values, alone):
-            return f"output {name!r} depends on the other samples of a batch, or on chance"
+        axis = _counting(values.shape, [a.shape for a in alone], samples.batch)
+        if axis is None:
+            raise InputError(f"no axis of output {name!r} counts samples")
+        if axis and samples.batch not in (None, 1):
+            raise InputError(f"the leading axis of output {name!r} does not count samples")
+        if samples.batch is None and not _is_alike(values, np.concatenate(alone, axis)):
+            raise InputError(
+                f"output {name!r} depends on the other samples of a batch, or on chance"
+            )
+        if axis:
+            found[name] = axis
+    return found
+
+
+def _counting(
+    together: tuple[int, ...], alone: Sequence[tuple[int, ...]], batch: int | None
+) -> int | None:
+    """The first axis that is as long as there are samples, all others being alike."""
+    for axis, size in enumerate(together):
+        rest = {(*shape[:axis], *shape[axis + 1 :]) for shape in (together, *alone)}
+        lengths = [shape[axis] for shape in alone] if len(rest) == 1 else []
+        if lengths == [batch or 1] * len(alone) and size == (batch or len(alone)):
+            return axis
     return None
 
 
-def _is_alike(together: np.ndarray, alone: list[np.ndarray]) -> bool:
-    if any(a.shape[:1] != (1,) for a in alone):
-        return False
-    joined = np.concatenate(alone)
-    if joined.shape != together.shape:
-        return False
+def _is_alike(together: np.ndarray, joined: np.ndarray) -> bool:
     if joined.dtype.kind != "f" or not (np.isfinite(joined).all() and np.isfinite(together).all()):
         return True  # A near tie may be decided differently, and what is not finite says nothing.
     most = LARGEST_DIFFERENCE * float(np.abs(joined).max(initial=0.0))

@@ -57,12 +57,14 @@ class Ground:
         job: the run: original and exactly rewritten model, choices, prices, deadline.
         reading: of the exactly rewritten model, with the shapes of one batch.
         fit, held_out: samples to fit on, and those that only judge.
+        sample_axes: of the outputs whose leading axis does not count samples.
     """
 
     job: Job
     reading: Reading
     fit: Samples
     held_out: Samples
+    sample_axes: Mapping[str, int] = field(default_factory=dict)
     _sensitivities: list[tuple[Samples, Sensitivity]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
@@ -133,6 +135,7 @@ class Ground:
             together=self._tensors,
             sensitivity=self._sensitivity(samples, some, batch),
             quantities=self.quantities,
+            sample_axes=self.sample_axes,
         )
 
     def _sensitivity(self, samples: Samples, some: Samples, batch: int) -> Sensitivity:

@@ -15,7 +15,7 @@ import onnx
 
 from autogo_onnx import given, runtime, verify
 from autogo_onnx import model as model_file
-from autogo_onnx.batching import mixing
+from autogo_onnx.batching import sample_axes
 from autogo_onnx.deadline import Clock, Deadline
 from autogo_onnx.ending import checked_samples
 from autogo_onnx.errors import InputError, OutOfTime, PromiseError
@@ -112,13 +112,14 @@ def _improve(job: Job) -> Improvement | None:
     except InputError as error:
         job.notes.append(f"nothing was fitted: {error}")
         return None
-    how = mixing(job.original, job.samples, threads=job.options.threads)
-    if how is not None:
-        job.notes.append(f"the model does not keep samples apart: {how}; nothing was fitted")
+    try:
+        axes = sample_axes(job.original, job.samples, threads=job.options.threads)
+    except InputError as error:
+        job.notes.append(f"the model does not keep samples apart: {error}; nothing was fitted")
         return None
     try:
         with one_blas_thread():
-            return improve(ground)
+            return improve(replace(ground, sample_axes=axes))
     except OutOfTime:
         job.notes.append("nothing was fitted: the budget (--budget) was too short")
         return None

@@ -133,6 +133,7 @@ class Run:
         batch: int,
         whole: bool = False,
         threads: int = 1,
+        sample_axes: Mapping[str, int] | None = None,
     ) -> None:
         """Set up a run.
 
@@ -142,10 +143,12 @@ class Run:
             batch: samples at a time.
             whole: the model takes no smaller batch, so the last one repeats its last sample.
             threads: of ONNX Runtime.
+            sample_axes: of results whose leading axis does not count samples; it is made to.
 
         Raises:
             InputError: ONNX Runtime refuses the model.
         """
+        self._sample_axes = sample_axes or {}
         self._session = open_session(model, threads=threads)
         self._feeds = {i.name: feeds[i.name] for i in self._session.get_inputs()}
         self._batch, self._whole = batch, whole
@@ -165,14 +168,12 @@ class Run:
             if self._whole and size < self._batch:
                 rows = np.minimum(np.arange(self._batch), size - 1)
                 feed = {name: array[rows] for name, array in feed.items()}
-            results = run(self._session, None, feed)
-            yield (
-                size,
-                {
-                    name: a[:size] if self._whole and a.ndim else a
-                    for name, a in zip(self.names, results, strict=True)
-                },
-            )
+            results = dict(zip(self.names, run(self._session, None, feed), strict=True))
+            for name in self._sample_axes.keys() & results.keys():
+                results[name] = np.moveaxis(results[name], self._sample_axes[name], 0)
+            if self._whole:
+                results = {name: a[:size] if a.ndim else a for name, a in results.items()}
+            yield size, results
 
     def block(self, samples: slice) -> Arrays:
         """The results on some samples, joined."""

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import autogo_onnx
 from autogo_onnx import runtime, verify
-from autogo_onnx.batching import mixing
+from autogo_onnx.batching import sample_axes
 from autogo_onnx.errors import InputError
 from autogo_onnx.gate import other_sizes
 from autogo_onnx.report import Report
@@ -144,7 +144,7 @@ def test_half_precision_and_one_dimension_are_left_alone_with_a_reason() -> None
 @pytest.mark.parametrize(
     ("last", "reason"),
     [
-        (lambda net, x: net.op("ReduceMean", x, keepdims=0), "leading axis of output"),
+        (lambda net, x: net.op("ReduceMean", x, keepdims=0), "no axis of output"),
         (
             lambda net, x: net.op("Sub", x, net.op("ReduceMean", x, axes=[0])),
             "depends on the other samples",
@@ -166,12 +166,39 @@ def test_models_that_mix_samples_are_not_fitted(
     assert any(reason in note for note in report.notes)
 
 
+def time_first(batch: str | int) -> onnx.ModelProto:
+    """float[T,N,C], as recurrent networks have it."""
+    net = two_convolutions(shape=(batch, 8, 10, 10))
+    rows = net.op("ReduceMean", net.nodes[-1].output[0], axes=[2], keepdims=0)
+    return net.model(net.op("MatMul", net.op("Transpose", rows, perm=[2, 0, 1]), net.random(16, 5)))
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_time_may_come_first_in_an_output(batch: str | int) -> None:
+    model = time_first(batch)
+    report = optimized(model)
+    assert report.plan
+    sizes = (1,) if batch == 1 else (2, 3)
+    agree_on(model, report.model, *((size, 8, 10, 10) for size in sizes))
+
+
+def test_the_axis_that_counts_samples_is_found() -> None:
+    feeds = np.random.default_rng(0).standard_normal((4, 8, 10, 10)).astype(np.float32)
+    for batch in (None, 1):
+        model = time_first(batch or "N")
+        name = model.graph.output[0].name
+        assert sample_axes(model, Samples({"x": feeds}, batch=batch)) == {name: 1}
+        assert sample_axes(built(two_convolutions()), Samples({"x": feeds}, batch=batch)) == {}
+    with pytest.raises(InputError, match="does not count samples"):
+        sample_axes(time_first(2), Samples({"x": feeds}, batch=2))
+
+
 def test_an_output_that_no_input_reaches_does_not_mix_samples() -> None:
     net = two_convolutions()
     result = net.nodes[-1].output[0]
     model = net.model(result, net.op("Identity", net.random(3, 2)))
     feeds = np.random.default_rng(0).standard_normal((4, 8, 10, 10)).astype(np.float32)
-    assert mixing(model, Samples({"x": feeds})) is None
+    assert sample_axes(model, Samples({"x": feeds})) == {}
     report = optimized(model)
     assert report.plan
 

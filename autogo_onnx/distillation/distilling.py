@@ -85,7 +85,13 @@ class _Course:
         options, learning = self.ground.options, self.material.learning
         memory = int(TEACHER_MEMORY * options.memory_bytes)
         original = self.ground.job.original
-        teacher = Teacher(original, learning, memory_bytes=memory, threads=options.threads)
+        teacher = Teacher(
+            original,
+            learning,
+            memory_bytes=memory,
+            threads=options.threads,
+            without=self.ground.sample_axes,
+        )
         table, progress = self.ground.job.table, self.ground.progress
         return School(self.material, teacher, options.epochs, options.seed, table, progress)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx
 
@@ -23,7 +25,13 @@ class Teacher:
     """
 
     def __init__(
-        self, model: onnx.ModelProto, samples: Samples, *, memory_bytes: int, threads: int
+        self,
+        model: onnx.ModelProto,
+        samples: Samples,
+        *,
+        memory_bytes: int,
+        threads: int,
+        without: Collection[str] = (),
     ) -> None:
         """Ask for the first answers, to see what they are.
 
@@ -32,6 +40,7 @@ class Teacher:
             samples: all that will be asked.
             memory_bytes: for answers that are kept; more are computed again each time.
             threads: of ONNX Runtime.
+            without: outputs that are not asked for.
 
         Raises:
             InputError: the model does not run on a sample.
@@ -43,7 +52,10 @@ class Teacher:
         self.names = tuple(
             name
             for name, values in answers.items()
-            if values.dtype.kind == "f" and values.shape[:1] == (len(first),) and values.size
+            if name not in without
+            and values.dtype.kind == "f"
+            and values.shape[:1] == (len(first),)
+            and values.size
         )
         self.some = tuple(answers[name] for name in self.names)
         size = sum(values.nbytes for values in self.some) // len(first)

@@ -84,7 +84,7 @@ def _samples(original: onnx.ModelProto, changed: onnx.ModelProto, options: Optio
     if options.calibration is None:
         noise = calibration.noise(original, _NOISE_SAMPLES, seed=options.seed)
         for either in (original, changed):
-            try_apart(either, next(noise.batches(1)))
+            try_apart(either, noise, optimize=True)
         return noise
     return calibration.load(options.calibration, original, options)
 

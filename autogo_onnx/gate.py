@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
-from autogo_onnx import runtime, signature, verify
+from autogo_onnx import signature, verify
 from autogo_onnx.class_drop import is_class_scores
 from autogo_onnx.errors import InputError
 from autogo_onnx.ground import Ground
@@ -106,8 +105,8 @@ class Gate:
         """Whether inputs of other sizes give outputs of the original's shapes."""
         if not self.sizes:
             return True
-        session = open_session(model, threads=self.ground.options.threads)
-        return all(output_shapes(session, feed) == shapes for feed, shapes in self.sizes)
+        with Isolated(model) as session:
+            return all(output_shapes(session, feed) == shapes for feed, shapes in self.sizes)
 
     def _fidelity(self, models: Sequence[onnx.ModelProto]) -> verify.Fidelity:
         judged = [judge for _, judge in self.folds]
@@ -141,11 +140,9 @@ def other_sizes(model: onnx.ModelProto, feed: Feed) -> tuple[tuple[Feed, Shapes]
                 spec.name: _resized(feed[spec.name], spec.dims or (), batch, (high, wide))
                 for spec in signature.inputs(model)
             }
-            try:
-                shapes = tuple(output.shape for output in session.run(resized))
-            except InputError:
-                continue
-            found.append((resized, shapes))
+            shapes = output_shapes(session, resized)
+            if shapes is not None:
+                found.append((resized, shapes))
     return tuple(found)
 
 
@@ -161,9 +158,9 @@ def _resized(
     return np.zeros((batch * shape[0], *shape[1:]) if shape else (), array.dtype)
 
 
-def output_shapes(session: ort.InferenceSession, feed: Feed) -> Shapes | None:
+def output_shapes(session: Isolated, feed: Feed) -> Shapes | None:
     """Shapes of all outputs; None when the model does not take the feed."""
     try:
-        return tuple(o.shape for o in runtime.run(session, None, feed))
+        return tuple(o.shape for o in session.run(feed))
     except InputError:
         return None

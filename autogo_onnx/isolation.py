@@ -7,7 +7,9 @@ are divided by zero, lengths beyond the data or a state of the wrong size end th
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -23,6 +25,7 @@ import onnx
 
 from autogo_onnx import runtime
 from autogo_onnx.errors import InputError
+from autogo_onnx.samples import Samples
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -32,8 +35,14 @@ _FORKS = sys.platform == "linux"
 _STARTING_S = 300.0
 _GRACE_S = 10.0
 _DEFAULT_S = 120.0
+_BATCH = 32
+_PARENT_DEATH_SIGNAL = 1
 
 Feed = Mapping[str, np.ndarray[Any, Any]]
+
+
+class Died(InputError):
+    """A run ended its process."""
 
 
 class Isolated:
@@ -63,8 +72,8 @@ class Isolated:
         """All outputs, as `runtime.run` gives them.
 
         Raises:
-            InputError: ONNX Runtime does not load the model, refuses the feed, fails on it or dies
-                of it.
+            InputError: ONNX Runtime does not load the model, refuses the feed or fails on it.
+            Died: it dies of it.
             TookTooLong: the run was broken off after `limit_s` seconds.
         """
         try:
@@ -74,27 +83,20 @@ class Isolated:
                 return self._run_here(feed, limit_s)
             self._child[1].send((feed, limit_s))
             answer = self._received(limit_s + _GRACE_S)
-        except (EOFError, ConnectionError) as error:
+        except (EOFError, OSError) as error:
             self._end()
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in feed.items())
-            raise InputError(f"ONNX Runtime dies of the model with {shapes}") from error
+            raise Died(f"ONNX Runtime dies of the model with {shapes}") from error
         if isinstance(answer, InputError):
             raise answer
         return list(answer)
 
     def _start(self) -> None:
         """Have a child open the session; where there can be none, open it here."""
-        here, there = Pipe()
-        child = _forked()
-        if child == 0:
-            here.close()
-            _serve(there, self._model, self._optimize)
-        there.close()
-        if child is None:
-            here.close()
+        self._child = _forked(self._model, self._optimize)
+        if self._child is None:
             self._here = runtime.open_session(self._model, optimize=self._optimize)
             return
-        self._child = child, here
         answer = self._received(_STARTING_S)
         if isinstance(answer, InputError):
             self._end()
@@ -121,48 +123,85 @@ class Isolated:
                 os.waitpid(child, 0)
 
 
-def try_apart(model: onnx.ModelProto, feed: Feed, *, limit_s: float = _DEFAULT_S) -> None:
-    """See in a process of its own whether a model runs on a feed.
+def try_apart(
+    model: onnx.ModelProto, noise: Samples, *, optimize: bool, limit_s: float = _DEFAULT_S
+) -> None:
+    """See in a process of its own whether a model runs on noise: on one batch, and on many at once.
+
+    Many at once it may refuse, as long as it does not die of them.
+
+    Args:
+        model: any.
+        noise: made-up samples.
+        optimize: as they will be run.
+        limit_s: for one run.
 
     Raises:
-        InputError: it does not, or not within `limit_s` seconds.
+        InputError: it does not run, or not within the time.
     """
-    with Isolated(model, optimize=False) as session:
-        session.run(feed, limit_s=limit_s)
+    with Isolated(model, optimize=optimize) as session:
+        session.run(next(noise.batches(1)), limit_s=limit_s)
+        if len(noise) == 1:
+            return
+        try:
+            session.run(next(noise.batches(_BATCH)), limit_s=limit_s)
+        except (Died, runtime.TookTooLong):
+            raise
+        except InputError:
+            return
 
 
-def _forked() -> int | None:
-    """What `os.fork` gives; None where that cannot be done."""
+def _forked(model: onnx.ModelProto, optimize: bool) -> tuple[int, Connection] | None:
+    """A child that serves, and the way to it; None where there can be none."""
     if not _FORKS:
         return None
-    with warnings.catch_warnings():
-        # Other threads do not go on in the child, which shares no lock with them.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    parent = os.getpid()
+    try:
+        here, there = Pipe()
+        with warnings.catch_warnings():
+            # Other threads do not go on in the child, which shares no lock with them.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+    except OSError:  # of processes, files or memory there are no more
+        return None
+    if child == 0:
         try:
-            return os.fork()
-        except OSError:  # of processes or of memory there are no more
-            return None
+            _become_a_child(parent)
+            here.close()
+            _serve(there, model, optimize)
+        finally:
+            os._exit(0)
+    there.close()
+    return child, here
+
+
+def _become_a_child(parent: int) -> None:
+    """Let go of what is the parent's: end with it, run none of its destructors, say nothing."""
+    import resource  # which only Unix has
+
+    gc.disable()
+    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.disable()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its last words are of no use to a user
 
 
 def _serve(pipe: Connection, model: onnx.ModelProto, optimize: bool) -> None:
-    """The child: answers until nobody asks any more. Never returns."""
-    import resource  # which only Unix has
-
+    """Answer until nobody asks any more; what goes wrong is an answer."""
     try:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        faulthandler.disable()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its last words are of no use to a user
+        session = runtime.open_session(model, optimize=optimize)
+    except InputError as error:
+        pipe.send(error)
+        return
+    pipe.send(None)
+    while True:
+        feed, limit_s = pipe.recv()
         try:
-            session = runtime.open_session(model, optimize=optimize)
+            answer: Any = runtime.run(session, None, feed, limit_s=limit_s)
         except InputError as error:
-            pipe.send(error)
-            return
-        pipe.send(None)
-        while True:
-            feed, limit_s = pipe.recv()
-            try:
-                pipe.send(runtime.run(session, None, feed, limit_s=limit_s))
-            except InputError as error:
-                pipe.send(error)
-    finally:
-        os._exit(0)
+            answer = error
+        except MemoryError:
+            answer = InputError("the model needs more memory than there is")
+        pipe.send(answer)

@@ -102,5 +102,8 @@ def _outputs(
         return "the outputs have other names"
     if any(before[name].shape != after[name].shape for name in before):
         return "the outputs have other shapes"
-    quantities = quantities_of(original, samples)
+    try:
+        quantities = quantities_of(original, samples)
+    except InputError as error:
+        return f"the quantities in them cannot be told apart: {error}"
     return [quantities.split(before), quantities.split(after)]

@@ -49,8 +49,8 @@ class Fidelity:
         drop: loss of top-1 accuracy (0.01 = one point); None without class scores.
         drop_bound: its 90 % upper bound.
         agreement: share of equal top-1 classes; None without class scores.
-        nmse: mean squared error over the original's variance; the worst output.
-        psnr_db: over all samples; the worst of the outputs that are no class scores.
+        nmse: mean squared error over the original's variance; the worst output, or quantity.
+        psnr_db: over all samples; the worst output, or quantity, that is no class scores.
         psnr_bound_db: its 90 % lower bound; None where all outputs are class scores.
         accuracy_before: top-1 of the original, with labels.
         accuracy_after: top-1 of the changed network, with labels.

@@ -18,7 +18,7 @@ CLOSINGS = 6
 CLOSE_ENOUGH = 0.01
 """Savings of two plans on both sides of the gate."""
 REFINEMENTS, REFINEMENTS_BEFORE_TRAINING = 14, 3
-"""Of the plan near the gate; where plans are trained back, the best of them needs no polish."""
+"""Of the plan near the gate; where others are trained back, it needs no polish."""
 BEYOND = (3.0, 9.0)
 """Times the score at which the gate closes: what more would cost, for the Pareto set."""
 _NOTHING = 1e-12
@@ -27,7 +27,7 @@ STOPPED = "the search stopped early: the budget (--budget) was used up"
 LEFT = "the search stopped early, to leave some of the budget (--budget) for training"
 
 
-def explore(plans: Plans, deadline: Deadline) -> list[Point]:
+def explore(plans: Plans, deadline: Deadline, refinements: int = REFINEMENTS) -> list[Point]:
     """Realize plans round the score at which the gate closes.
 
     What the first plans lose tells what summed score to go to. But sums of scores and of prices are
@@ -37,14 +37,15 @@ def explore(plans: Plans, deadline: Deadline) -> list[Point]:
     Args:
         plans: what may be chosen.
         deadline: of the search; when it comes, what was found by then is returned.
+        refinements: plans near the gate; with more, it goes on where it was.
 
     Returns:
         All realized plans, in the order of their making.
     """
-    plans.ground.progress.stage("select", CLOSINGS + REFINEMENTS + len(BEYOND))
+    plans.ground.progress.stage("select", CLOSINGS + refinements + len(BEYOND))
     search = _Search(plans, deadline)
     try:
-        search.run()
+        search.run(refinements)
     except OutOfTime:
         plans.ground.job.notes.append(STOPPED if plans.ground.options.distill is None else LEFT)
     return [point for point in plans.made.values() if point is not None]
@@ -57,10 +58,9 @@ class _Search:
         self.plans, self.deadline = plans, deadline
         self.good = 0.0
 
-    def run(self) -> None:
+    def run(self, refinements: int) -> None:
         closes = self.close()
-        trains = self.plans.ground.options.distill is not None
-        for turn in range(REFINEMENTS_BEFORE_TRAINING if trains else REFINEMENTS):
+        for turn in range(refinements):
             error = closing_error(self.plans)
             if error is not None:
                 self.tried(promising(self.plans, error, turn, self.plans.made))

@@ -27,7 +27,7 @@ from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.options import Options
 from autogo_onnx.pricing import Measure
 from autogo_onnx.progress import Progress
-from autogo_onnx.quantities import Quantities, quantities_of
+from autogo_onnx.quantities import SINGLE, Quantities, quantities_of
 from autogo_onnx.samples import Samples
 from autogo_onnx.segments import Reading, Site, op_weights, read
 from autogo_onnx.sensitivity import Sensitivity
@@ -65,7 +65,7 @@ class Ground:
     fit: Samples
     held_out: Samples
     sample_axes: Mapping[str, int] = field(default_factory=dict)
-    _sensitivities: list[tuple[Samples, Sensitivity]] = field(
+    _known: list[tuple[Samples, Samples, Sensitivity]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
 
@@ -121,9 +121,8 @@ class Ground:
         They are shuffled, so that the first of them, which candidates are scored on, are of all
         classes even where files are sorted by class.
         """
-        order = np.random.default_rng(self.options.seed).permutation(len(samples))
-        some = samples.take(order[: self.most_to_fit])
         batch = min(BATCH, max(1, PASS_BYTES // self._bytes_per_sample))
+        some, sensitivity = self._drawn(samples, batch)
         options = self.options
         return Activations(
             Parts(self.model),
@@ -133,32 +132,43 @@ class Ground:
             threads=options.threads,
             deadline=self.job.deadline,
             together=self._tensors,
-            sensitivity=self._sensitivity(samples, some, batch),
+            sensitivity=sensitivity,
             quantities=self.quantities,
             sample_axes=self.sample_axes,
         )
 
-    def _sensitivity(self, samples: Samples, some: Samples, batch: int) -> Sensitivity:
-        """On some of the samples; asked again, the same one: it takes as long as a plan."""
-        for others, known in self._sensitivities:
+    def _drawn(self, samples: Samples, batch: int) -> tuple[Samples, Sensitivity]:
+        """As many as are fitted on, shuffled, and what matters to the outputs on them.
+
+        Both are remembered: the second takes as long as a plan.
+        """
+        for others, some, known in self._known:
             if others is samples:
-                return known
-        options, quantities = self.options, self.quantities
+                return some, known
+        options = self.options
+        some = samples.take(self._order(len(samples)))
         made = Sensitivity(
             self.reading,
             some,
             batch=batch,
             seed=options.seed,
             threads=options.threads,
-            quantities=quantities,
+            quantities=self.quantities,
         )
-        self._sensitivities.append((samples, made))
-        return made
+        self._known.append((samples, some, made))
+        return some, made
+
+    def _order(self, count: int) -> np.ndarray[Any, Any]:
+        return np.random.default_rng(self.options.seed).permutation(count)[: self.most_to_fit]
 
     @cached_property
     def quantities(self) -> Quantities:
-        """Of the outputs, which every replacement leaves where they are."""
-        return quantities_of(self.model, self.fit)
+        """Of the outputs, which exact rewriting and every replacement leave where they are."""
+        try:
+            return quantities_of(self.job.original, self.fit)
+        except InputError as error:
+            self.job.notes.append(f"quantities in one output are judged as one: {error}")
+            return SINGLE
 
     @cached_property
     def most_to_fit(self) -> int:

@@ -12,7 +12,7 @@ from autogo_onnx.cost import macs
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.distillation import Lessons, distil, read_lessons
 from autogo_onnx.errors import InputError
-from autogo_onnx.frontier import best, explore
+from autogo_onnx.frontier import REFINEMENTS_BEFORE_TRAINING, best, explore
 from autogo_onnx.gate import Gate
 from autogo_onnx.ground import Ground
 from autogo_onnx.planning import Fits, Outcome, fit_and_score
@@ -101,7 +101,7 @@ def improve(ground: Ground) -> Improvement:
     points: list[Point] = []
     if fits.scored or narrowings:
         plans = Plans(gate, Choices(ground, fits.scored, narrowings))
-        points = explore(plans, _until(ground))
+        points = _explored(plans, material)
         watch.lap("select")
         points += _trained_back(plans, material)
         watch.lap("distil")
@@ -117,10 +117,12 @@ def improve(ground: Ground) -> Improvement:
     )
 
 
-def _until(ground: Ground) -> Deadline:
-    """When to stop looking for plans that need no training."""
-    whole = ground.job.deadline
-    return whole if ground.options.distill is None else whole.part(SEARCH_SHARE)
+def _explored(plans: Plans, material: Lessons | None) -> list[Point]:
+    """Plans that need no training: most of the time is left for it where there is any."""
+    whole = plans.ground.job.deadline
+    if material is None:
+        return explore(plans, whole)
+    return explore(plans, whole.part(SEARCH_SHARE), REFINEMENTS_BEFORE_TRAINING)
 
 
 def _to_learn_from(ground: Ground) -> Lessons | None:
@@ -129,8 +131,19 @@ def _to_learn_from(ground: Ground) -> Lessons | None:
 
 
 def _trained_back(plans: Plans, material: Lessons | None) -> list[Point]:
-    """Plans that were trained on the user's samples, where there are such."""
-    return [] if material is None else distil(plans, material)
+    """Plans that were trained on the user's samples, where there are such.
+
+    Where none could be, what is left of the time is for more that need no training.
+    """
+    if material is None:
+        return []
+    known = set(plans.made)
+    trained = distil(plans, material)
+    if trained:
+        return trained
+    explore(plans, plans.ground.job.deadline)
+    more = [point for chosen, point in plans.made.items() if chosen not in known]
+    return [point for point in more if point is not None]
 
 
 def _fits(ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations) -> Fits:

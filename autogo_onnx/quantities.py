@@ -17,18 +17,22 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from autogo_onnx import verify
-from autogo_onnx.errors import InputError
+from autogo_onnx.messages import opset_of
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples
 
 Array = np.ndarray[Any, Any]
 
 _MOVING = frozenset(
-    {"Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"}
-    | {"Transpose", "Unsqueeze"}
+    {"Cast", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"}
+    | {"Identity", "Reshape", "ScatterElements", "ScatterND", "Slice", "SpaceToDepth", "Split"}
+    | {"Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"}
 )
-"""Operators that move elements and change none."""
-_PREFIX = "autogo_quantity_"
+"""Operators that move elements and change none; a Cast changes what they are written in."""
+_OLDEST_OPSET = 9
+"""Of a model that can be asked: before there is no ConstantOfShape."""
+_LEAST_VARIANCE = 1e-30
+_PREFIX = "autogo/quantity/"
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,17 @@ class Quantities:
             values: float[N,...], the original's.
 
         Returns:
-            float64, of the shape of one sample's output. The sum of all squared errors of a sample,
-            so weighted, is the sum over the quantities of what part of their variance is lost.
+            float64, of the shape of one sample's output, or () for a single quantity. The sum of
+            all squared errors of a sample, so weighted, is the sum over the quantities of what part
+            of their variance is lost.
         """
         kinds = self.kinds.get(name)
         if kinds is None or kinds.shape != values.shape[1:]:
-            kinds = np.zeros(values.shape[1:], np.int64)
+            return np.asarray(1 / (values[0].size * _variance(values) if values.ndim else 1.0))
         found = np.zeros(kinds.shape)
-        for k in np.unique(kinds):
+        for k in range(kinds.max() + 1):
             of = kinds == k
-            found[of] = 1 / (of.sum() * (values[:, of].var(dtype=np.float64) or 1.0))
+            found[of] = 1 / (of.sum() * _variance(values[:, of]))
         return found
 
 
@@ -79,27 +84,33 @@ SINGLE = Quantities({})
 """Every output is one quantity."""
 
 
+def _variance(values: Array) -> float:
+    """1 where there is none, as far as float32 can tell."""
+    found = float(values.var(dtype=np.float64))
+    return found if found > _LEAST_VARIANCE else 1.0
+
+
 def quantities_of(model: onnx.ModelProto, samples: Samples) -> Quantities:
     """Find out which elements of the outputs come from operators of the same type.
 
     The model is run once with these operators' results replaced by numbers that tell their types.
-    Class scores, [N,K], are never taken apart.
+    Class scores, [N,K], are never taken apart, nor are outputs of models of operator sets before 9.
 
     Args:
-        model: one that runs.
-        samples: on which it does; the first is used.
+        model: the original: exact rewriting may take the last operators away.
+        samples: on which it runs; the first is used.
+
+    Raises:
+        InputError: ONNX Runtime does not run the changed model.
     """
     makers = {name: node for node in model.graph.node for name in node.output if name}
     joined = {o.name: _Joined.behind(o.name, makers) for o in model.graph.output}
     joined = {name: one for name, one in joined.items() if len(set(one.sources.values())) > 1}
-    if not joined:
+    if not joined or opset_of(model) < _OLDEST_OPSET:
         return SINGLE
-    try:
-        session = open_session(_telling(model, joined), optimize=False)
-        told = verify.run(session, samples.take([0]), [_PREFIX + name for name in joined])
-    except InputError:
-        return SINGLE
-    kinds = {name: told[_PREFIX + name][0] for name in joined}
+    telling, names = _telling(model, joined)
+    told = verify.run(open_session(telling, optimize=False), samples.take([0]), names)
+    kinds = {name: told[new][0] for name, new in zip(joined, names, strict=True)}
     return Quantities({name: _numbered(k) for name, k in kinds.items() if k.ndim > 1})
 
 
@@ -124,8 +135,10 @@ class _Joined:
         while left:
             name = left.pop()
             node = makers.get(name)
-            if node is None or node.op_type not in _MOVING or node.domain:
-                sources[name] = "" if node is None or node.op_type == "Constant" else node.op_type
+            if node is None or node.op_type == "Constant":
+                sources[name] = ""
+            elif node.op_type not in _MOVING or node.domain not in ("", "ai.onnx"):
+                sources[name] = node.op_type
             elif name not in moving:
                 moving.add(name)
                 left += _data(node)
@@ -134,36 +147,58 @@ class _Joined:
 
 def _data(node: onnx.NodeProto) -> Sequence[str]:
     """Inputs whose elements are moved; the others tell where to."""
-    return list(node.input if node.op_type == "Concat" else node.input[:1])
+    if node.op_type == "Concat":
+        return list(node.input)
+    if node.op_type == "Where":
+        return list(node.input[1:])
+    return list(node.input[::2] if node.op_type.startswith("Scatter") else node.input[:1])
 
 
-def _telling(model: onnx.ModelProto, joined: Mapping[str, _Joined]) -> onnx.ModelProto:
-    """A model that also gives, for some outputs, the number of each element's type."""
+def _telling(
+    model: onnx.ModelProto, joined: Mapping[str, _Joined]
+) -> tuple[onnx.ModelProto, list[str]]:
+    """A model that also gives, for some outputs, the number of each element's type; their names."""
     told = onnx.ModelProto()
     told.CopyFrom(model)
+    told.graph.ClearField("output")
     sources = {name: kind for one in joined.values() for name, kind in one.sources.items()}
     numbers = {kind: float(k) for k, kind in enumerate(sorted(set(sources.values())))}
+    moving = frozenset[str]().union(*(one.moving for one in joined.values()))
+    made = [
+        n for node in model.graph.node if not moving.isdisjoint(node.output) for n in node.output
+    ]
+    names = {name: f"{_PREFIX}{k}" for k, name in enumerate((*sources, *made)) if name}
     for name, kind in sources.items():
         number = helper.make_tensor("", onnx.TensorProto.FLOAT, [1], [numbers[kind]])
-        shape, filled = f"{_PREFIX}shape_{name}", _PREFIX + name
-        told.graph.node.add().CopyFrom(helper.make_node("Shape", [name], [shape]))
-        told.graph.node.add().CopyFrom(
-            helper.make_node("ConstantOfShape", [shape], [filled], value=number)
+        shape = f"{names[name]}/shape"
+        told.graph.node.extend(
+            [
+                helper.make_node("Shape", [name], [shape]),
+                helper.make_node("ConstantOfShape", [shape], [names[name]], value=number),
+            ]
         )
-    moving = frozenset[str]().union(*(one.moving for one in joined.values()))
     for node in model.graph.node:
         if not moving.isdisjoint(node.output):
-            moved = set(_data(node))
-            copy = told.graph.node.add()
-            copy.CopyFrom(node)
-            copy.name = ""
-            copy.input[:] = [_PREFIX + n if n in moved else n for n in node.input]
-            copy.output[:] = [_PREFIX + n if n else n for n in node.output]
+            told.graph.node.append(_moving_numbers(node, names))
+    outputs = [names[name] for name in joined]
     told.graph.output.extend(
-        helper.make_tensor_value_info(_PREFIX + name, onnx.TensorProto.FLOAT, None)
-        for name in joined
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs
     )
-    return told
+    return told, outputs
+
+
+def _moving_numbers(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
+    """The same operator on the numbers of what it moves, which stay float32."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.name = ""
+    moved = set(_data(node))
+    copy.input[:] = [names[n] if n in moved else n for n in node.input]
+    copy.output[:] = [names.get(n, "") for n in node.output]
+    if node.op_type == "Cast":
+        copy.op_type = "Identity"
+        copy.ClearField("attribute")
+    return copy
 
 
 def _numbered(told: Array) -> NDArray[np.int64]:

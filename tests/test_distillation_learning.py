@@ -28,12 +28,13 @@ from autogo_onnx.ground import Ground
 from autogo_onnx.latency_table import LatencyTable
 from autogo_onnx.plans import Point
 from autogo_onnx.progress import Silent
+from autogo_onnx.quantities import Quantities
 from autogo_onnx.samples import Samples
 
 torch = pytest.importorskip("torch")
 
 from autogo_onnx.distillation import learning, pace  # noqa: E402  # they need torch
-from autogo_onnx.distillation.imitation import goals  # noqa: E402
+from autogo_onnx.distillation.imitation import distance, goals  # noqa: E402
 from autogo_onnx.distillation.learning import School, learn  # noqa: E402
 from autogo_onnx.distillation.student import Student  # noqa: E402
 from autogo_onnx.distillation.teacher import Teacher  # noqa: E402
@@ -273,7 +274,22 @@ def test_what_is_imitated_is_what_the_gate_judges() -> None:
     flat = np.random.default_rng(0).standard_normal((9, 3)).astype(np.float32) * 0.01
     (goal,) = goals(graph, ["scores"], [flat])
     assert not goal.is_classes
-    assert goal.weights.tolist() == pytest.approx([1 / (3 * flat.var())] * 3, rel=1e-5)
+    assert goal.weights.item() == pytest.approx(1 / (3 * flat.var()), rel=1e-5)
+
+
+def test_every_quantity_of_an_output_counts_alike() -> None:
+    from autogo_onnx.torch_graph import TorchGraph
+
+    rng = np.random.default_rng(0)
+    graph = TorchGraph(network())
+    theirs = (rng.standard_normal((2000, 1, 4)) * [300, 300, 300, 0.1]).astype(np.float32)
+    errors = (rng.standard_normal(theirs.shape) * [30, 30, 30, 0.02]).astype(np.float32)
+    quantities = Quantities({"scores": np.array([[0, 0, 0, 1]])})
+    (goal,) = goals(graph, ["scores"], [theirs], quantities)
+    found = distance(
+        {"scores": torch.from_numpy(theirs + errors)}, [torch.from_numpy(theirs)], [goal]
+    )
+    assert found.item() == pytest.approx(0.1**2 + 0.2**2, rel=0.1)
 
 
 class Offered:

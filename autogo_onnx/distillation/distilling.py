@@ -91,6 +91,7 @@ class _Course:
             memory_bytes=memory,
             threads=options.threads,
             without=self.ground.sample_axes,
+            quantities=self.ground.quantities,
         )
         table, progress = self.ground.job.table, self.ground.progress
         return School(self.material, teacher, options.epochs, options.seed, table, progress)

@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 
 from autogo_onnx import verify
-from autogo_onnx.quantities import quantities_of
+from autogo_onnx.quantities import SINGLE, Quantities
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples
+from autogo_onnx.training.beginning import evenly
 
-_TRIED = 16
+_TRIED = 64
 
 
 class Teacher:
@@ -20,7 +21,7 @@ class Teacher:
 
     Attributes:
         names: of the outputs that answer: floating point, one entry per sample.
-        some: answers to the first samples, per output.
+        some: answers to samples that are spread over all, per output.
         quantities: of the outputs.
     """
 
@@ -32,8 +33,9 @@ class Teacher:
         memory_bytes: int,
         threads: int,
         without: Collection[str] = (),
+        quantities: Quantities = SINGLE,
     ) -> None:
-        """Ask for the first answers, to see what they are.
+        """Ask for some answers, to see what they are.
 
         Args:
             model: the original.
@@ -41,13 +43,14 @@ class Teacher:
             memory_bytes: for answers that are kept; more are computed again each time.
             threads: of ONNX Runtime.
             without: outputs that are not asked for.
+            quantities: of the outputs.
 
         Raises:
             InputError: the model does not run on a sample.
         """
         self._session, self._samples = open_session(model, threads=threads), samples
-        self.quantities = quantities_of(model, samples)
-        first = samples.take(range(min(_TRIED, len(samples))))
+        self.quantities = quantities
+        first = samples.take(evenly(len(samples), _TRIED))
         answers = verify.run(self._session, first)
         self.names = tuple(
             name

@@ -8,7 +8,7 @@ of probabilities up to a constant, so there `v` has mean zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,10 +21,12 @@ from autogo_onnx.samples import Samples
 from autogo_onnx.segments import Reading
 from autogo_onnx.sensitivity.backward import Backward
 from autogo_onnx.sensitivity.layer import Array
-from autogo_onnx.submodel import Parts
+from autogo_onnx.submodel import Parts, Run
 
 PROBES = 2
 """Random directions per sample; more gain nothing."""
+WEIGHED = 64
+"""Samples that tell an output's variance: of a few, all may lack what it is to detect."""
 POSITIONS = 64
 """Of a sample, so many enter a tensor's metric: neighbours tell nearly the same."""
 _AIMED_AT = ("Add", "Conv", "ConvTranspose", "Gemm", "Sum")
@@ -85,18 +87,37 @@ class Sensitivity:
         names = [n for n in self._aimed_at() if n in backward.reached]
         metrics: dict[str, Array] = {}
         generator = np.random.default_rng(self._seed)
+        weights = self._weights(parts) if names else {}
         left = len(self._samples)
         for feed in self._samples.batches(self._batch) if names else ():
             deadline.check()
             values = backward.values(feed)
             outputs = {n: values[n] for n in parts.outputs}
             for _ in range(PROBES):
-                seeds = _seeds(outputs, self._quantities, generator)
+                seeds = _seeds(outputs, weights, generator)
                 found = backward.gradients(values, seeds, names)
                 for name, gradient in found.items():
                     metrics[name] = metrics.get(name, 0.0) + _metric(gradient[:left])
             left -= self._batch
         return {n: Importance(m) for n, m in metrics.items() if np.isfinite(m).all() and m.any()}
+
+    def _weights(self, parts: Parts) -> dict[str, Array]:
+        """Of squared errors of each output, by samples that are spread over all."""
+        count = len(self._samples)
+        some = self._samples.take(np.unique(np.linspace(0, count - 1, WEIGHED).astype(np.intp)))
+        kinds = {name: array.dtype for name, array in some.feeds.items()}
+        run = Run(
+            parts.between(kinds, parts.outputs),
+            some.feeds,
+            batch=self._batch,
+            whole=some.batch is not None,
+            threads=self._threads,
+        )
+        found: dict[str, list[Array]] = {}
+        for _, results in run.batches(0, len(some)):
+            for name, values in results.items():
+                found.setdefault(name, []).append(values)
+        return {name: self._quantities.weights(name, _joined(v)) for name, v in found.items()}
 
     def _aimed_at(self) -> list[str]:
         graph = self._reading.opgraph
@@ -110,8 +131,15 @@ class Sensitivity:
         ]
 
 
+def _joined(pieces: Sequence[Array]) -> Array:
+    """Outputs of several batches; where time comes first, all their values in a row."""
+    if len({piece.shape[1:] for piece in pieces}) > 1 or not pieces[0].ndim:
+        return np.concatenate([piece.ravel() for piece in pieces])
+    return np.concatenate(pieces)
+
+
 def _seeds(
-    outputs: Mapping[str, Array], quantities: Quantities, generator: np.random.Generator
+    outputs: Mapping[str, Array], weights: Mapping[str, Array], generator: np.random.Generator
 ) -> dict[str, Array]:
     """A random direction for each output, every quantity in its own scale."""
     found = {}
@@ -125,8 +153,8 @@ def _seeds(
             if (output >= 0).all() and np.allclose(output.sum(axis=1), 1.0, atol=1e-2):
                 seed /= np.maximum(output, _LEAST_P)
         else:
-            seed *= np.sqrt(quantities.weights(name, output))
-        found[name] = seed.astype(np.float32)
+            seed = seed * np.sqrt(weights[name])
+        found[name] = np.asarray(seed, np.float32)
     return found
 
 

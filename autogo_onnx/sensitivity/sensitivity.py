@@ -116,7 +116,8 @@ class Sensitivity:
         found: dict[str, list[Array]] = {}
         for _, results in run.batches(0, len(some)):
             for name, values in results.items():
-                found.setdefault(name, []).append(values)
+                if values.dtype == np.float32:
+                    found.setdefault(name, []).append(values)
         return {name: self._quantities.weights(name, _joined(v)) for name, v in found.items()}
 
     def _aimed_at(self) -> list[str]:

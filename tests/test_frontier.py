@@ -107,6 +107,14 @@ def test_a_gate_that_never_closes_ends_the_closing_at_the_largest_saving() -> No
     assert len(plans.made) <= 4
 
 
+def test_the_search_goes_on_where_it_was() -> None:
+    plans: Any = MadeUp(0.35)
+    few = explore(plans, Deadline(1e9), refinements=1)
+    more = explore(plans, Deadline(1e9))
+    assert few == more[: len(few)]
+    assert len(few) + 5 <= len(more)
+
+
 def test_plans_far_beyond_are_there_for_the_trade_off() -> None:
     plans: Any = MadeUp(0.2)
     explore(plans, Deadline(1e9))

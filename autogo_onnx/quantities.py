@@ -50,8 +50,8 @@ class Quantities:
         """The outputs in order, those of several quantities as one float[N,elements,1] for each."""
         found = []
         for name, values in outputs.items():
-            kinds = self.kinds.get(name)
-            if kinds is None or kinds.shape != values.shape[1:]:
+            kinds = self._of(name, values)
+            if kinds is None:
                 found.append(values)
                 continue
             rows = values.reshape(len(values), -1, 1)
@@ -70,14 +70,19 @@ class Quantities:
             all squared errors of a sample, so weighted, is the sum over the quantities of what part
             of their variance is lost.
         """
-        kinds = self.kinds.get(name)
-        if kinds is None or kinds.shape != values.shape[1:]:
+        kinds = self._of(name, values)
+        if kinds is None:
             return np.asarray(1 / (values[0].size * _variance(values) if values.ndim else 1.0))
         found = np.zeros(kinds.shape)
         for k in range(kinds.max() + 1):
             of = kinds == k
             found[of] = 1 / (of.sum() * _variance(values[:, of]))
         return found
+
+    def _of(self, name: str, values: Array) -> NDArray[np.int64] | None:
+        """The numbers for values of an output; None for one quantity, or another size."""
+        kinds = self.kinds.get(name)
+        return kinds if kinds is not None and kinds.shape == values.shape[1:] else None
 
 
 SINGLE = Quantities({})

@@ -56,3 +56,13 @@ class Samples:
             name: np.asarray(array[start] if name in self.whole else array[rows])
             for name, array in self.feeds.items()
         }
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Positions of at most so many of `count` samples, at equal distances: files may be sorted.
+
+    >>> evenly(10, 5).tolist(), evenly(3, 5).tolist()
+    ([0, 2, 4, 6, 8], [0, 1, 2])
+    """
+    most = min(most, count)
+    return np.arange(most) * count // most

@@ -14,9 +14,9 @@ from autogo_onnx.distillation.teacher import Teacher
 from autogo_onnx.errors import InputError
 from autogo_onnx.messages import opset_of
 from autogo_onnx.rewriters import fuse_conv_bn, rewrite
-from autogo_onnx.samples import Samples
+from autogo_onnx.samples import Samples, evenly
 from autogo_onnx.torch_graph import TorchGraph, with_weights
-from autogo_onnx.training.beginning import SETTLED_ON, evenly, joins
+from autogo_onnx.training.beginning import SETTLED_ON, joins
 from autogo_onnx.training.course import channels_last
 from autogo_onnx.training.preparation import OLDEST_OPSET, settle, with_normalization
 

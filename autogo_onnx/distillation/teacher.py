@@ -10,8 +10,7 @@ import onnx
 from autogo_onnx import verify
 from autogo_onnx.quantities import SINGLE, Quantities
 from autogo_onnx.runtime import open_session
-from autogo_onnx.samples import Samples
-from autogo_onnx.training.beginning import evenly
+from autogo_onnx.samples import Samples, evenly
 
 _TRIED = 64
 

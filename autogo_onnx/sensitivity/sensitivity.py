@@ -17,7 +17,7 @@ from autogo_onnx.deadline import Deadline
 from autogo_onnx.errors import InputError
 from autogo_onnx.fitting.importance import Importance
 from autogo_onnx.quantities import SINGLE, Quantities
-from autogo_onnx.samples import Samples
+from autogo_onnx.samples import Samples, evenly
 from autogo_onnx.segments import Reading
 from autogo_onnx.sensitivity.backward import Backward
 from autogo_onnx.sensitivity.layer import Array
@@ -103,8 +103,7 @@ class Sensitivity:
 
     def _weights(self, parts: Parts) -> dict[str, Array]:
         """Of squared errors of each output, by samples that are spread over all."""
-        count = len(self._samples)
-        some = self._samples.take(np.unique(np.linspace(0, count - 1, WEIGHED).astype(np.intp)))
+        some = self._samples.take(evenly(len(self._samples), WEIGHED))
         kinds = {name: array.dtype for name, array in some.feeds.items()}
         run = Run(
             parts.between(kinds, parts.outputs),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor
 
 from autogo_onnx import signature
 from autogo_onnx.errors import InputError
+from autogo_onnx.samples import evenly
 from autogo_onnx.torch_graph import TorchGraph
 from autogo_onnx.training import chance, tasks
 from autogo_onnx.training.checks import check_augmentation, check_output, check_teacher
@@ -82,16 +82,6 @@ def begin(
         course = _taught(course, teacher)
     piece, notes = _piece(course)
     return Beginning(course, held_out, piece, (*notes, *_told(course)))
-
-
-def evenly(count: int, most: int) -> np.ndarray:
-    """Positions of at most so many of `count` samples, at equal distances: files may be sorted.
-
-    >>> evenly(10, 5).tolist(), evenly(3, 5).tolist()
-    ([0, 2, 4, 6, 8], [0, 1, 2])
-    """
-    most = min(most, count)
-    return np.arange(most) * count // most
 
 
 def _taught(course: Course, model: onnx.ModelProto) -> Course:

@@ -37,7 +37,7 @@ class Doubt:
     noise: float
 
 
-SAVINGS = Doubt(common=0.3, own=0.2, noise=0.05)
+SAVINGS = Doubt(common=0.15, own=0.15, noise=0.04)
 """Parts are timed alone, plans for a second."""
 SCORES = Doubt(common=1.0, own=0.4, noise=0.2)
 """Summed scores of realized plans were 0.5 to 3.8 times what the outputs suffered."""

@@ -78,6 +78,7 @@ def interleave(
     seed: int,
     threads: int,
     limit_s: float = math.inf,
+    sample_s: float = _SAMPLE_S,
 ) -> np.ndarray:
     """Time sessions in turns, in a new random order each round.
 
@@ -89,6 +90,7 @@ def interleave(
         threads: 1 takes the CPU time of the calling thread, which does all the work then and does
             not count what other processes take; more take wall time.
         limit_s: wall time after which three rounds are enough.
+        sample_s: so long a session runs at a time, or once.
 
     Returns:
         float64[sessions, rounds], milliseconds per run.
@@ -101,7 +103,9 @@ def interleave(
         runtime.run(session, None, inputs)
     runs = [_runner(session, inputs) for session in sessions]
     clock = time.thread_time if threads == 1 else time.perf_counter
-    return take_turns(runs, seconds=seconds, seed=seed, clock=clock, limit_s=limit_s)
+    return take_turns(
+        runs, seconds=seconds, seed=seed, clock=clock, limit_s=limit_s, sample_s=sample_s
+    )
 
 
 def take_turns(
@@ -112,13 +116,14 @@ def take_turns(
     clock: Clock,
     wall: Clock = time.perf_counter,
     limit_s: float = math.inf,
+    sample_s: float = _SAMPLE_S,
 ) -> np.ndarray:
     """The measurement behind `interleave`, of any callables and with any clocks.
 
     Returns:
         float64[runs, rounds], milliseconds per call.
     """
-    group = _warm_up(runs, clock)
+    group = _warm_up(runs, clock, sample_s)
     rng = np.random.default_rng(seed)
     rounds: list[np.ndarray] = []
     start = wall()
@@ -200,10 +205,10 @@ def _runner(session: ort.InferenceSession, feed: dict[str, np.ndarray]) -> Calla
     return lambda: session.run(None, feed)
 
 
-def _warm_up(runs: Sequence[Callable[[], object]], clock: Clock) -> int:
+def _warm_up(runs: Sequence[Callable[[], object]], clock: Clock, sample_s: float) -> int:
     """Let caches and arenas settle; how many calls of the fastest make up one sample."""
     fastest = min(_settled(run, clock) for run in runs)
-    return int(np.clip(np.ceil(_SAMPLE_S / max(fastest, 1e-9)), 1, _MAX_GROUP))
+    return int(np.clip(np.ceil(sample_s / max(fastest, 1e-9)), 1, _MAX_GROUP))
 
 
 def _settled(run: Callable[[], object], clock: Clock) -> float:

@@ -1,8 +1,9 @@
-"""What a replacement saves: measured in the whole model, all sites of one signature at once.
+"""What a replacement saves: timed in the whole model, operator by operator.
 
 The latency change of one site (1-3 %) drowns in noise of two per cent, and a selection by it picks
-the noise. All sites that look alike are therefore replaced together, with random weights, and the
-change is divided among them.
+the noise. So the operators are timed, and only those count that a replacement changes. Replacements
+of different layers share a model, with random weights; where a replacement may stand at several
+sites that look alike, it does, and what it saves is divided among them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Protocol, TypeVar
 import numpy as np
 import onnx
 
-from autogo_onnx.assemble import skeleton
+from autogo_onnx.assemble import replaced
+from autogo_onnx.attribution import Timed, saved
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.ending import PATIENCE
 from autogo_onnx.given import Feed, Pace
 from autogo_onnx.latency import interleave, p10
 from autogo_onnx.latency_table import LatencyTable
+from autogo_onnx.node_times import NodeTime, TimedSession, name_nodes
 from autogo_onnx.opgraph import OpGraph, to_json
 from autogo_onnx.runtime import open_session
 from autogo_onnx.segments import Site
@@ -30,7 +33,10 @@ from autogo_onnx.weights import random_weights
 
 GROUP = 12
 GROUP_SECONDS = 4.0
-SECONDS_PER_SESSION = 0.12
+SECONDS_PER_SESSION = 0.04
+TURN_S = 4e-4
+"""A session runs so long at a time, or once. Fast models run some hundred times, no more: the
+profile of every run has to be read."""
 FEWEST_RUNS = 5
 """Of a session: the first one, warming up, three rounds."""
 
@@ -60,7 +66,7 @@ class Measure:
 
     def has_time_for(self, models: int) -> bool:
         """Whether so many changed models can be measured before the deadline."""
-        sessions = models + 1
+        sessions = models + 2
         return self.deadline.has(max(SECONDS_PER_SESSION * sessions, self._least(sessions)))
 
     def _least(self, sessions: int) -> float:
@@ -69,15 +75,26 @@ class Measure:
 
 @dataclass(frozen=True)
 class Change:
-    """A changed model, made when it is measured, in which the same was done at `count` places."""
+    """Something that can be done to a model.
 
-    make: Callable[[], onnx.ModelProto]
+    Attributes:
+        tensors: what the layers make that it changes.
+        count: at how many places it changes them.
+    """
+
+    tensors: frozenset[str]
     count: int
+
+
+Maker = Callable[[Sequence[str]], tuple[onnx.ModelProto, Mapping[str, str]]]
+"""Must: make a model with some changes, by their keys, none of which touches another's tensors; and
+tell of every tensor in it that is new which of them made it."""
 
 
 def measure_savings(
     model: onnx.ModelProto,
     changes: Mapping[str, Change],
+    make: Maker,
     measure: Measure,
     table: LatencyTable,
     advance: Callable[[int], None] = lambda _: None,
@@ -87,6 +104,7 @@ def measure_savings(
     Args:
         model: what is changed.
         changes: by key, those that matter most first.
+        make: changes the model.
         measure: how.
         table: what is known already is not measured again.
         advance: told how many more are done.
@@ -96,30 +114,72 @@ def measure_savings(
     """
     keys = [key for key in changes if not table.knows(key)]
     advance(len(changes) - len(keys))
-    for start in range(0, len(keys), measure.group):
-        some = keys[start : start + measure.group]
+    models = _shared({key: changes[key] for key in keys})
+    for start in range(0, len(models), measure.group):
+        some = models[start : start + measure.group]
         if not measure.has_time_for(len(some)):
-            return keys[start:]
-        models = [model, *(changes[key].make() for key in some)]
-        base, *times = _p10s(models, measure)
-        saved = (float(1.0 - time / base) for time in times)
-        table.enter({k: share / changes[k].count for k, share in zip(some, saved, strict=True)})
-        advance(len(some))
+            return [key for together in models[start:] for key in together]
+        table.enter(_savings(model, changes, some, make, measure))
+        advance(sum(map(len, some)))
     return []
 
 
-def _p10s(models: Sequence[onnx.ModelProto], measure: Measure) -> list[float]:
-    sessions = [open_session(model, threads=measure.threads) for model in models]
+def _shared(changes: Mapping[str, Change]) -> list[list[str]]:
+    """Keys of changes that go into one model each, because they change different layers."""
+    models: list[tuple[set[str], list[str]]] = []
+    for key, change in changes.items():
+        for touched, keys in models:
+            if touched.isdisjoint(change.tensors):
+                touched |= change.tensors
+                keys.append(key)
+                break
+        else:
+            models.append((set(change.tensors), [key]))
+    return [keys for _, keys in models]
+
+
+def _savings(
+    model: onnx.ModelProto,
+    changes: Mapping[str, Change],
+    groups: Sequence[Sequence[str]],
+    make: Maker,
+    measure: Measure,
+) -> dict[str, float]:
+    """What every change of some groups saves at one place, as a share of the model's latency."""
+    base = onnx.ModelProto()
+    base.CopyFrom(model)
+    made = [(base, {}), *map(make, groups)]
+    for changed, _ in made:
+        name_nodes(changed)
+    timed, whole_us = _timed([changed for changed, _ in made], measure)
+    overhead_us = max(0.0, sum(time.us for time in timed[0]) - whole_us) / max(1, len(timed[0]))
+    found: dict[str, float] = {}
+    for keys, (changed, new), times in zip(groups, made[1:], timed[1:], strict=True):
+        owners = {name: key for key in keys for name in changes[key].tensors}
+        before = Timed.of(base, timed[0], owners)
+        after = Timed.of(changed, times, owners | dict(new))
+        gained = saved(before, after, overhead_us)
+        found |= {key: gained.get(key, 0.0) / whole_us / changes[key].count for key in keys}
+    return found
+
+
+def _timed(
+    models: Sequence[onnx.ModelProto], measure: Measure
+) -> tuple[list[list[NodeTime]], float]:
+    """The times of all operators of some models, and how long the first takes as a whole, in us."""
+    whole = open_session(models[0], threads=measure.threads)
+    sessions = [TimedSession(model, threads=measure.threads) for model in models]
     seconds = SECONDS_PER_SESSION * len(sessions)
     times = interleave(
-        sessions,
+        [whole, *(timed.session for timed in sessions)],
         measure.feed,
         seconds=seconds,
         seed=measure.seed,
         threads=measure.threads,
         limit_s=PATIENCE * seconds,
+        sample_s=TURN_S,
     )
-    return [p10(row) for row in times]
+    return [timed.times() for timed in sessions], 1e3 * p10(times[0])
 
 
 def signature(site: OpGraph, replacement: OpGraph) -> str:
@@ -136,9 +196,16 @@ def _without_pads(graph: OpGraph) -> OpGraph:
     return OpGraph(graph.input_shapes, ops, graph.op_shapes, graph.outputs)
 
 
-def all_replaced(model: onnx.ModelProto, steps: Sequence[Step], seed: int) -> onnx.ModelProto:
-    """The model with all of some replacements in place, with random weights."""
-    return skeleton(model, steps, [random_weights(s.replacement, seed) for s in steps])
+def all_replaced(
+    model: onnx.ModelProto, steps: Sequence[Step], seed: int
+) -> tuple[onnx.ModelProto, list[str]]:
+    """The model with all of some replacements in place, with random weights.
+
+    Returns:
+        The model, and how the names of each replacement's new tensors begin.
+    """
+    made, prefixes = replaced(model, steps, [random_weights(s.replacement, seed) for s in steps])
+    return made, [f"{prefix}/" for prefix in prefixes]
 
 
 class Located(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 
@@ -23,7 +23,7 @@ def price(ground: Ground, candidates: Sequence[Candidate]) -> list[tuple[Candida
         whole = counted.of_network(ground.reading.opgraph) or 1.0
         prices = [(counted.cost(c.site.graph) - counted.cost(c.graph)) / whole for c in candidates]
     else:
-        prices = _latency_prices(ground, candidates)
+        prices = latency_prices(ground, candidates)
     return [(c, p) for c, p in zip(candidates, prices, strict=True) if p >= LEAST_SAVING]
 
 
@@ -31,7 +31,7 @@ def _macs_saved(ground: Ground, candidate: Candidate) -> float:
     return (macs(candidate.site.graph) - macs(candidate.graph)) / max(1, ground.macs)
 
 
-def _latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> list[float]:
+def latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> list[float]:
     """The price of each candidate; 0 for what the time did not suffice to measure.
 
     Signatures that save most multiply-accumulates are measured first.
@@ -42,10 +42,16 @@ def _latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> list[flo
         alike.setdefault(key, []).append(candidate)
     order = sorted(alike, key=lambda key: (-sum(_macs_saved(ground, c) for c in alike[key]), key))
     ground.progress.stage("measure", len(order))
-    changes = {key: _change(ground, disjoint(alike[key])) for key in order}
+    places = {key: disjoint(alike[key]) for key in order}
+    changes = {key: _change(ground, places[key]) for key in order}
     measure = ground.measure(ground.job.deadline.part(PRICING_SHARE))
     left = measure_savings(
-        ground.model, changes, measure, ground.job.table, ground.progress.advance
+        ground.model,
+        changes,
+        lambda keys: _changed(ground, {key: places[key] for key in keys}),
+        measure,
+        ground.job.table,
+        ground.progress.advance,
     )
     if left:
         ground.job.notes.append(
@@ -56,8 +62,17 @@ def _latency_prices(ground: Ground, candidates: Sequence[Candidate]) -> list[flo
 
 
 def _change(ground: Ground, apart: Sequence[Candidate]) -> Change:
-    def make() -> onnx.ModelProto:
-        steps = [ground.step(c.site, c.graph) for c in apart]
-        return all_replaced(ground.model, steps, ground.options.seed)
+    inputs, names = ground.reading.opgraph.n_inputs, ground.reading.tensors
+    return Change(frozenset(names[inputs + i] for c in apart for i in c.site.cut.ops), len(apart))
 
-    return Change(make, len(apart))
+
+def _changed(
+    ground: Ground, places: Mapping[str, Sequence[Candidate]]
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The model with some kinds of replacements wherever they may stand; see `pricing.Maker`."""
+    pairs = [(key, ground.step(c.site, c.graph)) for key, some in places.items() for c in some]
+    model, begin = all_replaced(ground.model, [step for _, step in pairs], ground.options.seed)
+    kinds = {prefix: key for prefix, (key, _) in zip(begin, pairs, strict=True)}
+    made = (name for node in model.graph.node for name in node.output)
+    found = ((name, next((p for p in begin if name.startswith(p)), None)) for name in made)
+    return model, {name: kinds[prefix] for name, prefix in found if prefix is not None}

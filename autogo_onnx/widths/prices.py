@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 import onnx
@@ -91,10 +90,16 @@ def _counted(ground: Ground, alike: Mapping[str, Sequence[Space]]) -> dict[str, 
 def _timed(
     ground: Ground, alike: Mapping[str, Sequence[Space]], deadline: Deadline
 ) -> dict[str, float]:
-    changes = {
-        key: Change(partial(_halved, ground, members), _lost(members))
-        for key, members in alike.items()
-    }
+    graph, names = ground.reading.opgraph, ground.reading.tensors
+
+    def change(spaces: Sequence[Space]) -> Change:
+        layers = {op for s in spaces for op in (*s.outputs(), *s.inputs(graph))}
+        return Change(frozenset(names[graph.n_inputs + op] for op in layers), _lost(spaces))
+
+    def make(keys: Sequence[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
+        return _halved(ground, [space for key in keys for space in alike[key]]), {}
+
+    changes = {key: change(members) for key, members in alike.items()}
     table = ground.job.table
-    measure_savings(ground.model, changes, ground.measure(deadline), table)
+    measure_savings(ground.model, changes, make, ground.measure(deadline), table)
     return {key: table.entries.get(key, 0.0) for key in alike}

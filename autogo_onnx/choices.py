@@ -37,7 +37,7 @@ class Seen:
     Attributes:
         chosen: numbers of its choices.
         saved: share of the latency, or of what the target counts.
-        lost: the error of the outputs (`Fidelity.nmse`).
+        lost: the error of the outputs (`Fidelity.error`).
     """
 
     chosen: tuple[int, ...]

@@ -67,6 +67,13 @@ class Fidelity:
     accuracy_before: float | None = None
     accuracy_after: float | None = None
 
+    @property
+    def error(self) -> float:
+        """What plans are compared by: the worst `nmse`, or the worst dB told in `error_unit`."""
+        if self.psnr_db is None:
+            return self.nmse
+        return max(self.nmse, error_at(self.psnr_db))
+
     def most_drop(self, max_drop: float) -> float:
         """The limit of `drop_bound`: without labels it is stricter, see `UNSEEN`."""
         return max_drop / UNSEEN if self.gate == "expected_drop" else max_drop
@@ -175,6 +182,23 @@ def _decibels(power: float, error: float) -> float:
 def peak_power(signal: np.ndarray) -> float:
     """The squared peak that a noise ratio is told by: the range, at most `MOST_PEAK` variances."""
     return float(min(np.ptp(signal) ** 2, MOST_PEAK * np.var(signal, dtype=np.float64)))
+
+
+def error_unit(signal: np.ndarray) -> float:
+    """The squared error that counts as one: the variance, or less where the peak is low.
+
+    So told, 45 dB are an error of .01 in every signal.
+    """
+    return peak_power(signal) / MOST_PEAK
+
+
+def error_at(psnr_db: float) -> float:
+    """The error in `error_unit` of a noise ratio.
+
+    >>> round(error_at(45.0), 9)
+    0.01
+    """
+    return float(MOST_PEAK / 10 ** (psnr_db / 10))
 
 
 def _t_90(freedom: int) -> float:

@@ -17,8 +17,8 @@ from autogo_onnx.plans import Plans, Point
 CLOSINGS = 6
 CLOSE_ENOUGH = 0.01
 """Savings of two plans on both sides of the gate."""
-REFINEMENTS, REFINEMENTS_BEFORE_TRAINING = 14, 3
-"""Of the plan near the gate; where others are trained back, it needs no polish."""
+REFINEMENTS, REFINEMENTS_BEFORE_TRAINING = 14, 8
+"""Of the plan near the gate; or of one so far beyond that training should bring it back."""
 BEYOND = (3.0, 9.0)
 """Times the score at which the gate closes: what more would cost, for the Pareto set."""
 _NOTHING = 1e-12
@@ -27,7 +27,9 @@ STOPPED = "the search stopped early: the budget (--budget) was used up"
 LEFT = "the search stopped early, to leave some of the budget (--budget) for training"
 
 
-def explore(plans: Plans, deadline: Deadline, refinements: int = REFINEMENTS) -> list[Point]:
+def explore(
+    plans: Plans, deadline: Deadline, refinements: int = REFINEMENTS, beyond: float = 1.0
+) -> list[Point]:
     """Realize plans round the score at which the gate closes.
 
     What the first plans lose tells what summed score to go to. But sums of scores and of prices are
@@ -37,7 +39,8 @@ def explore(plans: Plans, deadline: Deadline, refinements: int = REFINEMENTS) ->
     Args:
         plans: what may be chosen.
         deadline: of the search; when it comes, what was found by then is returned.
-        refinements: plans near the gate; with more, it goes on where it was.
+        refinements: further plans; with more, it goes on where it was.
+        beyond: times the error at which the gate closes that they are to have.
 
     Returns:
         All realized plans, in the order of their making.
@@ -45,7 +48,7 @@ def explore(plans: Plans, deadline: Deadline, refinements: int = REFINEMENTS) ->
     plans.ground.progress.stage("select", CLOSINGS + refinements + len(BEYOND))
     search = _Search(plans, deadline)
     try:
-        search.run(refinements)
+        search.run(refinements, beyond)
     except OutOfTime:
         plans.ground.job.notes.append(STOPPED if plans.ground.options.distill is None else LEFT)
     return [point for point in plans.made.values() if point is not None]
@@ -58,12 +61,12 @@ class _Search:
         self.plans, self.deadline = plans, deadline
         self.good = 0.0
 
-    def run(self, refinements: int) -> None:
+    def run(self, refinements: int, beyond: float) -> None:
         closes = self.close()
         for turn in range(refinements):
             error = closing_error(self.plans)
             if error is not None:
-                self.tried(promising(self.plans, error, turn, self.plans.made))
+                self.tried(promising(self.plans, beyond * error, turn, self.plans.made))
         for factor in BEYOND:
             self.tried(self.plans.choices.within(factor * exp(closes)))
 
@@ -108,7 +111,7 @@ class _Search:
 
 
 def closing_error(plans: Plans) -> float | None:
-    """The error of the outputs (`Fidelity.nmse`) at about which the gate closes.
+    """The error of the outputs (`Fidelity.error`) at about which the gate closes.
 
     Told by the plans that were made; None before any.
     """
@@ -116,7 +119,7 @@ def closing_error(plans: Plans) -> float | None:
     if not points:
         return None
     beyond = np.array([excess(point.verdict, plans.ground.options) for point in points])
-    errors = np.log([max(p.verdict.fidelity.nmse, _NOTHING) for p in points])
+    errors = np.log([max(p.verdict.fidelity.error, _NOTHING) for p in points])
     told = errors - beyond.clip(-_MOST_BEYOND, _MOST_BEYOND)
     closes = float(told.mean())
     for _ in range(_PASSES):

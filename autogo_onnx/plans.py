@@ -84,7 +84,7 @@ class Plans:
     def seen(self) -> list[Seen]:
         """What the plans saved and lost that were made by now."""
         return [
-            Seen(chosen, 1.0 - point.ratio, point.verdict.fidelity.nmse)
+            Seen(chosen, 1.0 - point.ratio, point.verdict.fidelity.error)
             for chosen, point in self.made.items()
             if point is not None and np.isfinite(point.ratio)
         ]

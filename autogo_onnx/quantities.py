@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from autogo_onnx import verify
+from autogo_onnx.fidelity import error_unit
 from autogo_onnx.messages import opset_of
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples
@@ -59,7 +60,7 @@ class Quantities:
         return found
 
     def weights(self, name: str, values: Array) -> NDArray[np.float64]:
-        """What squared errors of elements are worth: each quantity's mean, over its variance.
+        """What squared errors of elements are worth: each quantity's mean, over its `error_unit`.
 
         Args:
             name: of the output.
@@ -67,16 +68,16 @@ class Quantities:
 
         Returns:
             float64, of the shape of one sample's output, or () for a single quantity. The sum of
-            all squared errors of a sample, so weighted, is the sum over the quantities of what part
-            of their variance is lost.
+            all squared errors of a sample, so weighted, is the sum over the quantities of what is
+            lost of each.
         """
         kinds = self._of(name, values)
         if kinds is None:
-            return np.asarray(1 / (values[0].size * _variance(values) if values.ndim else 1.0))
+            return np.asarray(1 / (values[0].size * _unit(values) if values.ndim else 1.0))
         found = np.zeros(kinds.shape)
         for k in range(kinds.max() + 1):
             of = kinds == k
-            found[of] = 1 / (of.sum() * _variance(values[:, of]))
+            found[of] = 1 / (of.sum() * _unit(values[:, of]))
         return found
 
     def _of(self, name: str, values: Array) -> NDArray[np.int64] | None:
@@ -89,9 +90,9 @@ SINGLE = Quantities({})
 """Every output is one quantity."""
 
 
-def _variance(values: Array) -> float:
+def _unit(values: Array) -> float:
     """1 where there is none, as far as float32 can tell."""
-    found = float(values.var(dtype=np.float64))
+    found = error_unit(values) if values.size else 0.0
     return found if found > _LEAST_VARIANCE else 1.0
 
 

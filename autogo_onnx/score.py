@@ -15,6 +15,7 @@ import numpy as np
 
 from autogo_onnx.activations import Activations
 from autogo_onnx.class_drop import is_class_scores, log_posterior
+from autogo_onnx.fidelity import error_unit
 from autogo_onnx.fitting.segment import Weights
 from autogo_onnx.materialize import to_onnx
 from autogo_onnx.opgraph import OpGraph
@@ -26,7 +27,10 @@ Output = np.ndarray[Any, Any]
 
 
 def divergence(reference: Sequence[Output], changed: Sequence[Output]) -> float:
-    """Mean KL divergence of class scores, else normalized squared error; summed over outputs."""
+    """Mean KL divergence of class scores, else mean squared error over `fidelity.error_unit`.
+
+    Summed over the outputs.
+    """
     return float(sum(_one(r, c) for r, c in zip(reference, changed, strict=True)))
 
 
@@ -38,8 +42,8 @@ def _one(reference: Output, changed: Output) -> float:
     if is_class_scores(reference):
         p, q = log_posterior(reference), log_posterior(changed)
         return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
-    spread = float(np.var(reference, dtype=np.float64))
-    return float(np.mean(np.square(reference - changed, dtype=np.float64))) / max(spread, 1e-30)
+    error = float(np.mean(np.square(reference - changed, dtype=np.float64)))
+    return error / max(error_unit(reference), 1e-30)
 
 
 def replaced_maps(

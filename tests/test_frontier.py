@@ -12,7 +12,7 @@ import pytest
 from autogo_onnx.allowance import allowance
 from autogo_onnx.choices import Seen
 from autogo_onnx.deadline import Deadline
-from autogo_onnx.fidelity import UNSEEN, Fidelity
+from autogo_onnx.fidelity import UNSEEN, Fidelity, error_unit
 from autogo_onnx.frontier import STOPPED, best, explore
 from autogo_onnx.gate import Verdict
 from autogo_onnx.options import Options
@@ -126,7 +126,7 @@ def test_the_allowance_of_pictures_is_the_error_of_the_allowed_decibels() -> Non
     picture = np.random.default_rng(1).uniform(-1, 3, (8, 3, 16, 16)).astype(np.float32)
     share = allowance([picture], Options(min_psnr=30.0))
     noise = np.random.default_rng(2).normal(size=picture.shape)
-    noisy = picture + noise * np.sqrt(share * picture.var())
+    noisy = picture + noise * np.sqrt(share * error_unit(picture))
     error = np.mean((noisy - picture) ** 2)
     assert 10 * np.log10(np.ptp(picture) ** 2 / error) == pytest.approx(30.0, abs=0.1)
 

@@ -6,6 +6,7 @@ from net_cases import pictures, reading_of, residual_net, run
 
 from autogo_onnx import graph as graphs
 from autogo_onnx.activations import Activations
+from autogo_onnx.fidelity import error_at, judge
 from autogo_onnx.liveness import cleanup
 from autogo_onnx.rewriters.replace_segment import replace_segment
 from autogo_onnx.samples import Samples
@@ -43,7 +44,10 @@ def test_class_scores_are_judged_by_kl_divergence() -> None:
 
 def test_dense_outputs_are_judged_by_their_error() -> None:
     changed = PICTURES + np.float32(0.1)
-    expected = 0.01 / PICTURES.var()
+    told = judge([PICTURES], [changed], None)
+    assert told.psnr_db is not None
+    expected = error_at(told.psnr_db)
+    assert told.error == expected > told.nmse
     assert divergence([PICTURES], [changed]) == pytest.approx(expected, rel=1e-4)
     assert divergence([PICTURES, PICTURES], [changed, changed]) == pytest.approx(
         2 * expected, rel=1e-4

@@ -10,7 +10,7 @@ from autogo_onnx.candidates import Candidate, Catalogue
 from autogo_onnx.choices import Choices
 from autogo_onnx.cost import macs
 from autogo_onnx.deadline import Deadline
-from autogo_onnx.distillation import Lessons, distil, read_lessons
+from autogo_onnx.distillation import GAIN, Lessons, distil, read_lessons
 from autogo_onnx.errors import InputError
 from autogo_onnx.frontier import REFINEMENTS_BEFORE_TRAINING, best, explore
 from autogo_onnx.gate import Gate
@@ -122,7 +122,7 @@ def _explored(plans: Plans, material: Lessons | None) -> list[Point]:
     whole = plans.ground.job.deadline
     if material is None:
         return explore(plans, whole)
-    return explore(plans, whole.part(SEARCH_SHARE), REFINEMENTS_BEFORE_TRAINING)
+    return explore(plans, whole.part(SEARCH_SHARE), REFINEMENTS_BEFORE_TRAINING, GAIN)
 
 
 def _to_learn_from(ground: Ground) -> Lessons | None:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from autogo_onnx.distillation.learning import School
 
 MOST_TRAINED = 12
-FIRST_GAIN = log(4.0)
-"""On Fashion-MNIST, training left between a sixth and a quarter of the expected loss."""
+GAIN = 4.0
+"""Times the error at which the gate closes, for the first plan to train. On Fashion-MNIST, training
+left between a sixth and a quarter of the expected loss."""
 SHARES = (0.35, 0.5, 0.85)
 """Of the time that is left, at the most, for the first plan, the second and each one after: where
 there is time for three, all take about as long, so that they tell of each other."""
@@ -101,7 +102,7 @@ class _Course:
         error, trained = closing_error(plans), dict[tuple[int, ...], Point]()
         if error is None:
             return []
-        bracket = Bracket(log(error) + FIRST_GAIN)
+        bracket = Bracket(log(GAIN * error))
         with suppress(OutOfTime):
             for turn in range(MOST_TRAINED):
                 goal = bracket.next()

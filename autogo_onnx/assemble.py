@@ -49,17 +49,13 @@ class Settings:
     deadline: Deadline = field(default_factory=lambda: Deadline(math.inf))
 
 
-def skeleton(
-    model: onnx.ModelProto, steps: Sequence[Step], weights: Sequence[Weights]
-) -> onnx.ModelProto:
-    """The model with every step's replacement in place, named `<free prefix>/0, 1, ...`."""
-    return replaced(model, steps, weights)[0]
-
-
 def replaced(
     model: onnx.ModelProto, steps: Sequence[Step], weights: Sequence[Weights]
 ) -> tuple[onnx.ModelProto, list[str]]:
-    """The model with every step's replacement in place, and each step's name prefix."""
+    """The model with every step's replacement in place, and each step's name prefix.
+
+    These are `<free prefix>/0, 1, ...`.
+    """
     graph = graphs.from_model(model)
     free = free_prefix(graph)
     prefixes = [f"{free}/{k}" for k in range(len(steps))]

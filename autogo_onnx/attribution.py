@@ -7,6 +7,7 @@ node makes what the activation would. Added nodes belong to the nearest one that
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _ACTIVATIONS = ("Clip", "HardSigmoid", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
 """What ONNX Runtime fuses into a convolution."""
 _SEPARATORS = "_/"
 """Before what ONNX Runtime puts behind a name; so is its end (an empty string)."""
+_NUMBER = re.compile(r"(_token)?_\d+$")
+"""Of a node that ONNX Runtime adds; it differs where other nodes were added before."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,12 @@ class Timed:
         return found
 
     def _told(self) -> Iterator[tuple[tuple[str, ...], NodeTime]]:
-        """Every node with what tells it apart: name, shapes, and the last known tensor before."""
+        """Every node with what tells it apart: its name and the last known tensor before it."""
         last, seen = "", Counter[tuple[str, ...]]()
         for time in self.times:
             made = self._made(time.name)
             last = made if made in self.tensors else last
-            told = (made, time.shapes, last)
+            told = (made, last)
             seen[told] += 1
             yield (*told, str(seen[told])), time
 
@@ -84,7 +87,8 @@ class Timed:
         """The tensor that a node makes: ONNX Runtime puts something before or behind its name."""
         name = name.removeprefix(_FUSED)
         ends = (i for i in range(len(name), 0, -1) if name[i : i + 1] in _SEPARATORS)
-        return next((name[:end] for end in ends if name[:end] in self.tensors), name)
+        made = next((name[:end] for end in ends if name[:end] in self.tensors), None)
+        return _NUMBER.sub("", name) if made is None else made
 
 
 def _nearest(owned: Sequence[str | None], i: int) -> str | None:

@@ -181,7 +181,9 @@ def _decibels(power: float, error: float) -> float:
 
 def peak_power(signal: np.ndarray) -> float:
     """The squared peak that a noise ratio is told by: the range, at most `MOST_PEAK` variances."""
-    return float(min(np.ptp(signal) ** 2, MOST_PEAK * np.var(signal, dtype=np.float64)))
+    if not signal.size:
+        return 0.0
+    return float(min(float(np.ptp(signal)) ** 2, MOST_PEAK * np.var(signal, dtype=np.float64)))
 
 
 def error_unit(signal: np.ndarray) -> float:

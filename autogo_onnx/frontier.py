@@ -34,7 +34,8 @@ def explore(
 
     What the first plans lose tells what summed score to go to. But sums of scores and of prices are
     not right, and the gate's figure is noisy: so further plans are chosen by what the realized ones
-    tell of their parts, each to lose a little less than is allowed. Two far beyond come last.
+    tell of their parts, each to lose a little less than is allowed, or a multiple of that. Two far
+    beyond come last.
 
     Args:
         plans: what may be chosen.

@@ -38,7 +38,7 @@ class Doubt:
 
 
 SAVINGS = Doubt(common=0.15, own=0.15, noise=0.04)
-"""Parts are timed alone, plans for a second."""
+"""Parts are told by their operators, plans by a second of the whole."""
 SCORES = Doubt(common=1.0, own=0.4, noise=0.2)
 """Summed scores of realized plans were 0.5 to 3.8 times what the outputs suffered."""
 

@@ -10,7 +10,7 @@ from autogo_onnx.candidates import Candidate, Catalogue
 from autogo_onnx.choices import Choices
 from autogo_onnx.cost import macs
 from autogo_onnx.deadline import Deadline
-from autogo_onnx.distillation import GAIN, Lessons, distil, read_lessons
+from autogo_onnx.distillation import TRAINING_GAIN, Lessons, distil, read_lessons
 from autogo_onnx.errors import InputError
 from autogo_onnx.frontier import REFINEMENTS_BEFORE_TRAINING, best, explore
 from autogo_onnx.gate import Gate
@@ -122,7 +122,7 @@ def _explored(plans: Plans, material: Lessons | None) -> list[Point]:
     whole = plans.ground.job.deadline
     if material is None:
         return explore(plans, whole)
-    return explore(plans, whole.part(SEARCH_SHARE), REFINEMENTS_BEFORE_TRAINING, GAIN)
+    return explore(plans, whole.part(SEARCH_SHARE), REFINEMENTS_BEFORE_TRAINING, TRAINING_GAIN)
 
 
 def _to_learn_from(ground: Ground) -> Lessons | None:
@@ -133,17 +133,17 @@ def _to_learn_from(ground: Ground) -> Lessons | None:
 def _trained_back(plans: Plans, material: Lessons | None) -> list[Point]:
     """Plans that were trained on the user's samples, where there are such.
 
-    Where none could be, what is left of the time is for more that need no training.
+    Where none passes, what is left of the time is for more that need no training.
     """
     if material is None:
         return []
     known = set(plans.made)
     trained = distil(plans, material)
-    if trained:
+    if best(trained) is not None:
         return trained
     explore(plans, plans.ground.job.deadline)
     more = [point for chosen, point in plans.made.items() if chosen not in known]
-    return [point for point in more if point is not None]
+    return trained + [point for point in more if point is not None]
 
 
 def _fits(ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations) -> Fits:

@@ -1,8 +1,9 @@
 """Prices measured in one run and reused by the next, which then decides alike, byte for byte.
 
-The file is JSON: `{"format": "autogo-onnx latency table", "version": 1, "onnxruntime": "1.31.1",
+The file is JSON: `{"format": "autogo-onnx latency table", "version": 2, "onnxruntime": "1.31.1",
 "threads": 1, "entries": {"key": number, ...}}`. The keys are the caller's; every number is a
-figure of one paired measurement (a ratio or milliseconds), written with all its digits.
+figure of one measurement (a ratio, a share of the latency or milliseconds), written with all its
+digits.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from autogo_onnx.errors import InputError
 from autogo_onnx.files import write_text
 
 _FORMAT = "autogo-onnx latency table"
-_VERSION = 1
+_VERSION = 2
 _KIND = "price"
 
 

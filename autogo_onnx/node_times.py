@@ -8,7 +8,7 @@ even where other programs use the machine.
 from __future__ import annotations
 
 import json
-import tempfile
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from autogo_onnx import runtime, scratch
+from autogo_onnx import runtime
+from autogo_onnx.errors import InputError
 
 _KERNEL = "_kernel_time"
-_SHAPES = ("input_type_shape", "output_type_shape")
 _SETTLING = 3
 """Runs that do not count."""
 _QUICK = (0.05, 0.4)
@@ -32,16 +32,14 @@ whole microseconds, so their mean is finer than any one of them."""
 
 @dataclass(frozen=True)
 class NodeTime:
-    """One operator of a model as ONNX Runtime runs it.
+    """One operator of a model as ONNX Runtime runs it; what its subgraphs take is its own.
 
     Attributes:
         name: of the node; one that ONNX Runtime added may have only that of its operator.
-        shapes: of what it reads and makes, as text.
         us: microseconds.
     """
 
     name: str
-    shapes: str
     us: float
 
 
@@ -58,35 +56,45 @@ class TimedSession:
         session: to be run.
     """
 
-    def __init__(self, model: onnx.ModelProto, *, threads: int = 1) -> None:
+    def __init__(self, model: onnx.ModelProto, file: Path, *, threads: int = 1) -> None:
         """Open it.
+
+        Args:
+            model: whose nodes have names.
+            file: how the name of the file begins that is written meanwhile; nobody removes it.
+            threads: of ONNX Runtime.
 
         Raises:
             InputError: ONNX Runtime refuses the model.
         """
-        self._folder = tempfile.TemporaryDirectory(dir=scratch.folder())
         self.session: ort.InferenceSession = runtime.open_session(
-            model, threads=threads, profile=Path(self._folder.name) / "profile"
+            model, threads=threads, profile=file
         )
 
     def times(self) -> list[NodeTime]:
-        """What the operators took, in the order in which they run; the session is timed no more."""
-        with self._folder:
-            text = Path(self.session.end_profiling()).read_text(encoding="utf-8")
-        return _read(json.loads(text))
+        """What the operators took, in the order in which they run; the session is timed no more.
+
+        Raises:
+            InputError: they could not be written.
+        """
+        file = Path(self.session.end_profiling())
+        try:
+            return _read(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise InputError(f"the times of operators cannot be read: {error}") from None
 
 
 def _read(events: Iterable[dict[str, Any]]) -> list[NodeTime]:
+    runs = [e for e in events if e["cat"] == "Node" and e["name"].endswith(_KERNEL)]
     taken: dict[tuple[str, str], list[float]] = defaultdict(list)
-    shapes: dict[tuple[str, str], str] = {}
-    for event in events:
-        if event["cat"] == "Node" and event["name"].endswith(_KERNEL):
-            told = event["args"]
-            node = event["name"].removesuffix(_KERNEL), told.get("node_index", "")
-            if node not in taken:
-                shapes[node] = json.dumps([told.get(key) for key in _SHAPES])
-            taken[node].append(event["dur"])
-    return [NodeTime(node[0], shapes[node], _usual(times)) for node, times in taken.items()]
+    until = -math.inf
+    for event in sorted(runs, key=lambda e: (e["ts"], -e["dur"])):
+        if event["ts"] < until:  # within a Loop, say
+            continue
+        until = event["ts"] + event["dur"]
+        name = event["name"].removesuffix(_KERNEL)
+        taken[name, event["args"].get("node_index", "")].append(event["dur"])
+    return [NodeTime(name, _usual(times)) for (name, _), times in taken.items()]
 
 
 def _usual(times: Sequence[float]) -> float:

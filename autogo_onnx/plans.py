@@ -56,7 +56,7 @@ class Point:
         if verdict.metric is not None:
             return -verdict.metric
         drop = verdict.fidelity.drop
-        return drop if drop is not None else verdict.fidelity.nmse
+        return drop if drop is not None else verdict.fidelity.error
 
 
 class Plans:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 import onnx
 
+from autogo_onnx import scratch
 from autogo_onnx.assemble import replaced
 from autogo_onnx.attribution import Timed, saved
 from autogo_onnx.deadline import Deadline
@@ -37,8 +40,11 @@ SECONDS_PER_SESSION = 0.04
 TURN_S = 4e-4
 """A session runs so long at a time, or once. Fast models run some hundred times, no more: the
 profile of every run has to be read."""
-FEWEST_RUNS = 5
-"""Of a session: the first one, warming up, three rounds."""
+FEWEST_RUNS = 7
+"""Of a session: the first one, three to warm up, three rounds."""
+MOST_OVERHEAD_US = 3.0
+"""Timing costs a node one to two; more is what subgraphs have cost."""
+PREFIX = "autogo-onnx-"
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,11 @@ class Measure:
 
     def has_time_for(self, models: int) -> bool:
         """Whether so many changed models can be measured before the deadline."""
-        sessions = models + 2
-        return self.deadline.has(max(SECONDS_PER_SESSION * sessions, self._least(sessions)))
+        return self.deadline.has(self._least(models + 2))
 
     def _least(self, sessions: int) -> float:
-        return sessions * (self.pace.open_s + FEWEST_RUNS * self.pace.run_s)
+        running = max(SECONDS_PER_SESSION, FEWEST_RUNS * self.pace.run_s)
+        return sessions * (self.pace.open_s + running)
 
 
 @dataclass(frozen=True)
@@ -115,11 +121,14 @@ def measure_savings(
     keys = [key for key in changes if not table.knows(key)]
     advance(len(changes) - len(keys))
     models = _shared({key: changes[key] for key in keys})
+    base = onnx.ModelProto()
+    base.CopyFrom(model)
+    name_nodes(base)
     for start in range(0, len(models), measure.group):
         some = models[start : start + measure.group]
         if not measure.has_time_for(len(some)):
             return [key for together in models[start:] for key in together]
-        table.enter(_savings(model, changes, some, make, measure))
+        table.enter(_savings(base, changes, some, make, measure))
         advance(sum(map(len, some)))
     return []
 
@@ -139,22 +148,21 @@ def _shared(changes: Mapping[str, Change]) -> list[list[str]]:
 
 
 def _savings(
-    model: onnx.ModelProto,
+    base: onnx.ModelProto,
     changes: Mapping[str, Change],
     groups: Sequence[Sequence[str]],
     make: Maker,
     measure: Measure,
 ) -> dict[str, float]:
     """What every change of some groups saves at one place, as a share of the model's latency."""
-    base = onnx.ModelProto()
-    base.CopyFrom(model)
-    made = [(base, {}), *map(make, groups)]
+    made = [make(keys) for keys in groups]
     for changed, _ in made:
         name_nodes(changed)
-    timed, whole_us = _timed([changed for changed, _ in made], measure)
-    overhead_us = max(0.0, sum(time.us for time in timed[0]) - whole_us) / max(1, len(timed[0]))
+    timed, whole_us = _timed([base, *(changed for changed, _ in made)], measure)
+    inflated = sum(time.us for time in timed[0]) - whole_us
+    overhead_us = min(MOST_OVERHEAD_US, max(0.0, inflated) / max(1, len(timed[0])))
     found: dict[str, float] = {}
-    for keys, (changed, new), times in zip(groups, made[1:], timed[1:], strict=True):
+    for keys, (changed, new), times in zip(groups, made, timed[1:], strict=True):
         owners = {name: key for key in keys for name in changes[key].tensors}
         before = Timed.of(base, timed[0], owners)
         after = Timed.of(changed, times, owners | dict(new))
@@ -167,19 +175,20 @@ def _timed(
     models: Sequence[onnx.ModelProto], measure: Measure
 ) -> tuple[list[list[NodeTime]], float]:
     """The times of all operators of some models, and how long the first takes as a whole, in us."""
-    whole = open_session(models[0], threads=measure.threads)
-    sessions = [TimedSession(model, threads=measure.threads) for model in models]
-    seconds = SECONDS_PER_SESSION * len(sessions)
-    times = interleave(
-        [whole, *(timed.session for timed in sessions)],
-        measure.feed,
-        seconds=seconds,
-        seed=measure.seed,
-        threads=measure.threads,
-        limit_s=PATIENCE * seconds,
-        sample_s=TURN_S,
-    )
-    return [timed.times() for timed in sessions], 1e3 * p10(times[0])
+    threads, seconds = measure.threads, SECONDS_PER_SESSION * len(models)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=scratch.folder()) as folder:
+        files = (Path(folder) / str(k) for k in range(len(models)))
+        timed = [TimedSession(m, f, threads=threads) for m, f in zip(models, files, strict=True)]
+        times = interleave(
+            [open_session(models[0], threads=threads), *(one.session for one in timed)],
+            measure.feed,
+            seconds=seconds,
+            seed=measure.seed,
+            threads=threads,
+            limit_s=PATIENCE * seconds,
+            sample_s=TURN_S,
+        )
+        return [one.times() for one in timed], 1e3 * p10(times[0])
 
 
 def signature(site: OpGraph, replacement: OpGraph) -> str:

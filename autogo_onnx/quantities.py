@@ -7,6 +7,7 @@ operators that its elements come from, and each quantity is judged by itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ _MOVING = frozenset(
 """Operators that move elements and change none; a Cast changes what they are written in."""
 _OLDEST_OPSET = 9
 """Of a model that can be asked: before there is no ConstantOfShape."""
-_LEAST_VARIANCE = 1e-30
+_LEAST_UNIT = 1e-30
 _PREFIX = "autogo/quantity/"
 
 
@@ -91,9 +92,9 @@ SINGLE = Quantities({})
 
 
 def _unit(values: Array) -> float:
-    """1 where there is none, as far as float32 can tell."""
-    found = error_unit(values) if values.size else 0.0
-    return found if found > _LEAST_VARIANCE else 1.0
+    """The `error_unit`; 1 where values are constant, as far as float32 can tell, or not finite."""
+    found = error_unit(values)
+    return found if _LEAST_UNIT < found < math.inf else 1.0
 
 
 def quantities_of(model: onnx.ModelProto, samples: Samples) -> Quantities:

@@ -250,11 +250,11 @@ def test_a_model_that_was_optimized_before_can_be_optimized_again() -> None:
         onnx.checker.check_model(model, full_check=True)
 
 
-def test_skeleton_takes_random_weights() -> None:
+def test_replacements_take_random_weights() -> None:
     model = residual_net(blocks=1)
     reading = reading_of(model, x=(1, *SHAPE))
     steps = steps_of(reading, kind="separable")
-    made = module.skeleton(model, steps, [random_weights(s.replacement, 0) for s in steps])
+    made, _ = module.replaced(model, steps, [random_weights(s.replacement, 0) for s in steps])
     out = run(made, {"x": pictures(0, 2, *SHAPE)})[0]
     assert out.shape == (2, 5)
     assert np.isfinite(out).all()

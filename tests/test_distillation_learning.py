@@ -23,6 +23,7 @@ from autogo_onnx.class_drop import log_posterior
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.distillation import Lessons, distil, read_lessons
 from autogo_onnx.errors import InputError
+from autogo_onnx.fidelity import error_unit
 from autogo_onnx.gate import Gate
 from autogo_onnx.ground import Ground
 from autogo_onnx.latency_table import LatencyTable
@@ -274,7 +275,7 @@ def test_what_is_imitated_is_what_the_gate_judges() -> None:
     flat = np.random.default_rng(0).standard_normal((9, 3)).astype(np.float32) * 0.01
     (goal,) = goals(graph, ["scores"], [flat])
     assert not goal.is_classes
-    assert goal.weights.item() == pytest.approx(1 / (3 * flat.var()), rel=1e-5)
+    assert goal.weights.item() == pytest.approx(1 / (3 * error_unit(flat)), rel=1e-5)
 
 
 def test_every_quantity_of_an_output_counts_alike() -> None:
@@ -289,7 +290,7 @@ def test_every_quantity_of_an_output_counts_alike() -> None:
     found = distance(
         {"scores": torch.from_numpy(theirs + errors)}, [torch.from_numpy(theirs)], [goal]
     )
-    told = [np.mean(errors[..., of] ** 2) / np.var(theirs[..., of]) for of in ([0, 1, 2], [3])]
+    told = [np.mean(errors[..., of] ** 2) / error_unit(theirs[..., of]) for of in ([0, 1, 2], [3])]
     assert found.item() == pytest.approx(sum(told), rel=1e-4)
 
 

@@ -135,3 +135,11 @@ def test_the_allowance_of_classes_is_what_may_be_lost() -> None:
     assert allowance([SCORES], Options(max_drop=0.03)) == pytest.approx(0.02)
     assert allowance([SCORES], Options(max_drop=0.0)) > 0
     assert allowance([np.zeros((4, 3, 2, 2), np.float32)], Options()) > 0
+
+
+def test_refinements_have_a_multiple_of_the_error_where_they_are_to_be_trained() -> None:
+    plans: Any = MadeUp(0.2)
+    explore(plans, Deadline(1e9), refinements=8, beyond=4.0)
+    losses = [point.verdict.fidelity.error / LIMIT for point in plans.made.values()]
+    assert sum(3.0 < loss < 5.0 for loss in losses) >= 6
+    assert sum(0.5 < loss <= 1.0 for loss in losses) >= 1

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import onnx
 import pytest
 from fitting_cases import convolution
+from hypothesis import given
+from hypothesis import strategies as st
 from net_cases import pictures, reading_of, residual_net
 
 from autogo_onnx import pricing
@@ -12,6 +14,7 @@ from autogo_onnx.deadline import Deadline
 from autogo_onnx.fitting.moments import Window
 from autogo_onnx.given import Pace
 from autogo_onnx.latency_table import LatencyTable
+from autogo_onnx.node_times import NodeTime
 from autogo_onnx.pricing import (
     GROUP,
     Change,
@@ -98,6 +101,26 @@ def test_prices_are_shares_per_site_and_known_ones_are_kept(
     assert done == [1, 3]
 
 
+def test_changes_that_share_a_model_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(models: Sequence[onnx.ModelProto], _: Measure) -> tuple[list[list[NodeTime]], float]:
+        """A new operator of the k-th replacement in a model takes 2 + k us, any other 10."""
+        times = [[NodeTime(n.name, us(n.name)) for n in model.graph.node] for model in models]
+        return times, 200.0
+
+    def us(name: str) -> float:
+        return 2.0 + int(name.split("/")[1]) if "/" in name else 10.0
+
+    monkeypatch.setattr(pricing, "_timed", timed)
+    table = LatencyTable("1", 1)
+    measure_savings(MODEL, CHANGES, make, Measure(FEED), table)
+    overhead = max(0.0, 10.0 - 200.0 / len(MODEL.graph.node))
+    assert overhead < pricing.MOST_OVERHEAD_US
+    # A pair's first operator is new, its second makes what the site made.
+    costs = {"a": 2.0 + (0 + 1 + 2 + 3) / 4, "b": 2.0, "c": 3.0, "known": 2.0}
+    expected = {key: (overhead - us) / 200.0 for key, us in costs.items()}
+    assert table.entries == pytest.approx(expected)
+
+
 def test_nothing_is_measured_when_all_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pricing, "interleave", None)
     prices = dict.fromkeys(CHANGES, 0.5)
@@ -116,5 +139,19 @@ def test_no_group_is_begun_that_would_end_too_late(monkeypatch: pytest.MonkeyPat
 
 def test_slow_or_large_models_are_measured_a_few_at_a_time() -> None:
     assert Measure(FEED, pace=Pace(0.01, 0.001)).group == GROUP
-    assert Measure(FEED, pace=Pace(0.5, 0.1)).group == 4
+    assert Measure(FEED, pace=Pace(0.5, 0.1)).group == 3
     assert Measure(FEED, pace=Pace(10.0, 1.0)).group == 1
+
+
+@given(st.lists(st.frozensets(st.sampled_from("abcdef"), min_size=1), max_size=12))
+def test_changes_share_a_model_only_where_they_change_different_layers(
+    touched: list[frozenset[str]],
+) -> None:
+    changes = {str(k): Change(tensors, 1) for k, tensors in enumerate(touched)}
+    models = pricing._shared(changes)
+    assert sorted(key for keys in models for key in keys) == sorted(changes)
+    for keys in models:
+        assert sum(len(changes[key].tensors) for key in keys) == len(
+            frozenset().union(*(changes[key].tensors for key in keys))
+        )
+    assert all(keys[0] == min(keys, key=int) for keys in models)

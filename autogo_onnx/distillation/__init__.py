@@ -8,7 +8,7 @@ all of this together, one plan after the other.
 Nothing here needs torch before `distil` is called.
 """
 
-from autogo_onnx.distillation.distilling import GAIN, distil
+from autogo_onnx.distillation.distilling import TRAINING_GAIN, distil
 from autogo_onnx.distillation.lessons import Lessons, read_lessons
 
-__all__ = ["GAIN", "Lessons", "distil", "read_lessons"]
+__all__ = ["TRAINING_GAIN", "Lessons", "distil", "read_lessons"]

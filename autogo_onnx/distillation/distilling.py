@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from autogo_onnx.distillation.learning import School
 
 MOST_TRAINED = 12
-GAIN = 4.0
+TRAINING_GAIN = 4.0
 """Times the error at which the gate closes, for the first plan to train. On Fashion-MNIST, training
 left between a sixth and a quarter of the expected loss."""
 SHARES = (0.35, 0.5, 0.85)
@@ -102,7 +102,7 @@ class _Course:
         error, trained = closing_error(plans), dict[tuple[int, ...], Point]()
         if error is None:
             return []
-        bracket = Bracket(log(GAIN * error))
+        bracket = Bracket(log(TRAINING_GAIN * error))
         with suppress(OutOfTime):
             for turn in range(MOST_TRAINED):
                 goal = bracket.next()

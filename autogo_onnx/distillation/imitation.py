@@ -67,7 +67,7 @@ def goals(
 def distance(
     values: Mapping[str, Tensor], answers: Sequence[Tensor], wanted: Sequence[Goal]
 ) -> Tensor:
-    """Sum over the outputs: divergence of class probabilities, else errors over variances.
+    """Sum over the outputs: divergence of class probabilities, else errors in their unit.
 
     Divergence: Kullback-Leibler at a temperature (Hinton et al., 2015).
     """

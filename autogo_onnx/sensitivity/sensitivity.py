@@ -26,7 +26,7 @@ from autogo_onnx.submodel import Parts, Run
 PROBES = 2
 """Random directions per sample; more gain nothing."""
 WEIGHED = 64
-"""Samples that tell an output's variance: of a few, all may lack what it is to detect."""
+"""Samples that tell an output's unit: of a few, all may lack what it is to detect."""
 POSITIONS = 64
 """Of a sample, so many enter a tensor's metric: neighbours tell nearly the same."""
 _AIMED_AT = ("Add", "Conv", "ConvTranspose", "Gemm", "Sum")

@@ -1,4 +1,4 @@
-"""What narrowing a space saves: measured on the whole model, all spaces that are alike at once.
+"""What narrowing a space saves: measured by the operators that change, alike spaces at once.
 
 One width is measured per kind of space, about half; between and beyond, what is saved goes with
 the channels that are lost, of which only whole blocks count.
@@ -93,8 +93,9 @@ def _timed(
     graph, names = ground.reading.opgraph, ground.reading.tensors
 
     def change(spaces: Sequence[Space]) -> Change:
-        layers = {op for s in spaces for op in (*s.outputs(), *s.inputs(graph))}
-        return Change(frozenset(names[graph.n_inputs + op] for op in layers), _lost(spaces))
+        narrower = sliced(ground.model, {space: _half(space) for space in spaces})[1]
+        readers = (names[graph.n_inputs + op] for s in spaces for op in s.inputs(graph))
+        return Change(frozenset((*narrower, *readers)), _lost(spaces))
 
     def make(keys: Sequence[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
         return _halved(ground, [space for key in keys for space in alike[key]]), {}

@@ -65,23 +65,26 @@ class Timed:
             overhead_us: what timing adds to every node.
         """
         both = {told for told, _ in other._told()}
-        owned = [self.owners.get(self._made(time.name)) for time in self.times]
+        own = list(self._told())
+        owned = [self.owners.get(made) for (made, _, _), _ in own]
         found: dict[str, float] = defaultdict(float)
-        for i, (told, time) in enumerate(self._told()):
+        for i, (told, time) in enumerate(own):
             owner = owned[i] or (None if told in both else _nearest(owned, i))
             if owner is not None:
                 found[owner] += time.us - overhead_us
         return found
 
-    def _told(self) -> Iterator[tuple[tuple[str, ...], NodeTime]]:
-        """Every node with what tells it apart: its name and the last known tensor before it."""
-        last, seen = "", Counter[tuple[str, ...]]()
+    def _told(self) -> Iterator[tuple[tuple[str, str, int], NodeTime]]:
+        """Every node with what tells it apart.
+
+        That is what it makes, the last known tensor up to there, and how many alike came by then.
+        """
+        last, seen = "", Counter[tuple[str, str]]()
         for time in self.times:
             made = self._made(time.name)
             last = made if made in self.tensors else last
-            told = (made, last)
-            seen[told] += 1
-            yield (*told, str(seen[told])), time
+            seen[made, last] += 1
+            yield (made, last, seen[made, last]), time
 
     def _made(self, name: str) -> str:
         """The tensor that a node makes: ONNX Runtime puts something before or behind its name."""

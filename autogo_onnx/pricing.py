@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +43,6 @@ FEWEST_RUNS = 7
 """Of a session: the first one, three to warm up, three rounds."""
 MOST_OVERHEAD_US = 3.0
 """Timing costs a node one to two; more is what subgraphs have cost."""
-PREFIX = "autogo-onnx-"
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ def _timed(
 ) -> tuple[list[list[NodeTime]], float]:
     """The times of all operators of some models, and how long the first takes as a whole, in us."""
     threads, seconds = measure.threads, SECONDS_PER_SESSION * len(models)
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=scratch.folder()) as folder:
+    with scratch.short_lived() as folder:
         files = (Path(folder) / str(k) for k in range(len(models)))
         timed = [TimedSession(m, f, threads=threads) for m, f in zip(models, files, strict=True)]
         times = interleave(
@@ -209,14 +207,16 @@ def _without_pads(graph: OpGraph) -> OpGraph:
 
 def all_replaced(
     model: onnx.ModelProto, steps: Sequence[Step], seed: int
-) -> tuple[onnx.ModelProto, list[str]]:
+) -> tuple[onnx.ModelProto, dict[str, int]]:
     """The model with all of some replacements in place, with random weights.
 
     Returns:
-        The model, and how the names of each replacement's new tensors begin.
+        The model, and of every new tensor in it the number of the step that made it.
     """
     made, prefixes = replaced(model, steps, [random_weights(s.replacement, seed) for s in steps])
-    return made, [f"{prefix}/" for prefix in prefixes]
+    names = [name for node in made.graph.node for name in node.output]
+    new = ((name, k) for k, p in enumerate(prefixes) for name in names if name.startswith(f"{p}/"))
+    return made, dict(new)
 
 
 class Located(Protocol):

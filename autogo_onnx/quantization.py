@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -65,7 +64,7 @@ def quantize(model: onnx.ModelProto, samples: Samples) -> Quantized:
     if opset_of(model) < OLDEST_OPSET:
         model = opset.convert(model, OLDEST_OPSET, [next(samples.batches(1))])
     try:
-        with tempfile.TemporaryDirectory(prefix="autogo-onnx-", dir=scratch.folder()) as folder:
+        with scratch.short_lived() as folder:
             made = _by_onnxruntime(model, samples, Path(folder))
     except Exception as error:  # It raises whatever its code comes across: KeyError, TypeError.
         why = one_line(error) or type(error).__name__

@@ -71,8 +71,5 @@ def _changed(
 ) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The model with some kinds of replacements wherever they may stand; see `pricing.Maker`."""
     pairs = [(key, ground.step(c.site, c.graph)) for key, some in places.items() for c in some]
-    model, begin = all_replaced(ground.model, [step for _, step in pairs], ground.options.seed)
-    kinds = {prefix: key for prefix, (key, _) in zip(begin, pairs, strict=True)}
-    made = (name for node in model.graph.node for name in node.output)
-    found = ((name, next((p for p in begin if name.startswith(p)), None)) for name in made)
-    return model, {name: kinds[prefix] for name, prefix in found if prefix is not None}
+    model, new = all_replaced(ground.model, [step for _, step in pairs], ground.options.seed)
+    return model, {name: pairs[k][0] for name, k in new.items()}

@@ -85,6 +85,11 @@ def _remove_left() -> None:
             shutil.rmtree(file.parent, ignore_errors=True)
 
 
+def short_lived() -> tempfile.TemporaryDirectory[str]:
+    """A folder where there is room, to be used in a `with` statement: it is gone afterwards."""
+    return tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder())
+
+
 def folder() -> str:
     """Where there is room; the usual folder is often in memory, which files are to spare."""
     usual = tempfile.gettempdir()

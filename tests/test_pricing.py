@@ -77,14 +77,8 @@ CHANGES = {
 
 def make(keys: Sequence[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
     pairs = [(key, step) for key in keys for step in ALIKE[key]]
-    model, prefixes = all_replaced(MODEL, [step for _, step in pairs], 0)
-    made = [name for node in model.graph.node for name in node.output]
-    return model, {
-        name: key
-        for prefix, (key, _) in zip(prefixes, pairs, strict=True)
-        for name in made
-        if name.startswith(prefix)
-    }
+    model, new = all_replaced(MODEL, [step for _, step in pairs], 0)
+    return model, {name: pairs[k][0] for name, k in new.items()}
 
 
 def test_prices_are_shares_per_site_and_known_ones_are_kept(

@@ -17,6 +17,7 @@ from autogo_onnx.deadline import Deadline
 from autogo_onnx.ground import Ground
 from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.pricing import Change, measure_savings
+from autogo_onnx.rewriters.channels.narrow import Kept
 from autogo_onnx.widths.slicing import sliced
 from autogo_onnx.widths.spaces import Indices, Space
 
@@ -72,8 +73,8 @@ def _half(space: Space) -> Indices:
     return np.arange(max(1, space.size // 2 // block * block))
 
 
-def _halved(ground: Ground, spaces: Sequence[Space]) -> onnx.ModelProto:
-    return sliced(ground.model, {space: _half(space) for space in spaces})[0]
+def _halved(ground: Ground, spaces: Sequence[Space]) -> tuple[onnx.ModelProto, Kept]:
+    return sliced(ground.model, {space: _half(space) for space in spaces})
 
 
 def _lost(spaces: Sequence[Space]) -> int:
@@ -82,7 +83,7 @@ def _lost(spaces: Sequence[Space]) -> int:
 
 def _counted(ground: Ground, alike: Mapping[str, Sequence[Space]]) -> dict[str, float]:
     return {
-        key: (1.0 - ground.job.counted_ratio(_halved(ground, [members[0]]))) / _lost(members[:1])
+        key: (1.0 - ground.job.counted_ratio(_halved(ground, members[:1])[0])) / _lost(members[:1])
         for key, members in alike.items()
     }
 
@@ -93,14 +94,14 @@ def _timed(
     graph, names = ground.reading.opgraph, ground.reading.tensors
 
     def change(spaces: Sequence[Space]) -> Change:
-        narrower = sliced(ground.model, {space: _half(space) for space in spaces})[1]
+        _, narrower = _halved(ground, spaces)
         readers = (names[graph.n_inputs + op] for s in spaces for op in s.inputs(graph))
         return Change(frozenset((*narrower, *readers)), _lost(spaces))
 
     def make(keys: Sequence[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
-        return _halved(ground, [space for key in keys for space in alike[key]]), {}
+        return _halved(ground, [space for key in keys for space in alike[key]])[0], {}
 
-    changes = {key: change(members) for key, members in alike.items()}
     table = ground.job.table
+    changes = {key: change(some) for key, some in alike.items() if not table.knows(key)}
     measure_savings(ground.model, changes, make, ground.measure(deadline), table)
     return {key: table.entries.get(key, 0.0) for key in alike}

@@ -86,6 +86,14 @@ def test_labels_of_all_that_judge_judge(tmp_path: Path) -> None:
     assert (len(other.judging), len(other.learning.labels)) == (35, 141)
 
 
+def test_where_a_metric_judges_all_samples_are_learnt_from(tmp_path: Path) -> None:
+    place = ground(tmp_path)
+    options = replace(place.job.options, evaluate="metric.py:top1")
+    found = read_lessons(replace(place, job=replace(place.job, options=options)))
+    assert len(found.learning) == 176
+    assert found.judging is place.held_out
+
+
 def test_too_few_samples_are_refused(tmp_path: Path) -> None:
     place = ground(tmp_path)
     np.save(tmp_path / "distill.npy", np.concatenate([samples(64), samples(20, seed=5)]))

@@ -35,7 +35,7 @@ from autogo_onnx.samples import Samples
 torch = pytest.importorskip("torch")
 
 from autogo_onnx.distillation import learning, pace  # noqa: E402  # they need torch
-from autogo_onnx.distillation.imitation import distance, goals  # noqa: E402
+from autogo_onnx.distillation.imitation import Goal, distance, goals  # noqa: E402
 from autogo_onnx.distillation.learning import School, learn  # noqa: E402
 from autogo_onnx.distillation.student import Student  # noqa: E402
 from autogo_onnx.distillation.teacher import Teacher  # noqa: E402
@@ -292,6 +292,30 @@ def test_every_quantity_of_an_output_counts_alike() -> None:
     )
     told = [np.mean(errors[..., of] ** 2) / error_unit(theirs[..., of]) for of in ([0, 1, 2], [3])]
     assert found.item() == pytest.approx(sum(told), rel=1e-4)
+
+
+def class_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
+    goal = Goal("scores", True, False, False, torch.zeros(()))
+    found = distance({"scores": torch.from_numpy(ours)}, [torch.from_numpy(theirs)], [goal])
+    return float(found)
+
+
+def test_what_all_classes_share_is_no_distance() -> None:
+    rng = np.random.default_rng(0)
+    theirs = rng.standard_normal((20, 4)).astype(np.float32) * 5
+    assert class_distance(theirs + 3, theirs) == pytest.approx(0, abs=1e-6)
+    errors = rng.standard_normal(theirs.shape).astype(np.float32) / 10
+    found = class_distance(theirs + errors, theirs)
+    p, q = log_posterior(theirs / 2), log_posterior((theirs + errors) / 2)
+    softer = (np.exp(p) * (p - q)).sum(1).mean() * 4
+    centred = errors - errors.mean(1, keepdims=True)
+    assert found == pytest.approx(softer + (centred**2).mean() / 2, rel=1e-3)
+
+
+def test_a_class_that_the_teacher_rules_out_decides_nothing() -> None:
+    theirs = np.array([[2, 0, -1e9], [0, 1, -1e9]], np.float32)
+    ours = theirs + np.array([[0.5, 0, 3e8], [0, 0.5, -3e8]], np.float32)
+    assert class_distance(ours, theirs) < 1
 
 
 class Offered:

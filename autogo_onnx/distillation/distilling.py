@@ -57,10 +57,10 @@ def distil(plans: Plans, material: Lessons) -> list[Point]:
     ground = plans.ground
     ground.progress.stage("distil")
     points = _Course(ground, material).search(plans)
-    ground.job.notes.append(
-        f"{len(points)} plans were trained back on {len(material.learning)} samples and judged on "
-        f"{len(material.judging)} others"
-    )
+    has_metric = ground.options.evaluate is not None
+    judge = "by the metric" if has_metric else f"on {len(material.judging)} others"
+    learnt = f"{len(points)} plans were trained back on {len(material.learning)} samples"
+    ground.job.notes.append(f"{learnt} and judged {judge}")
     return points
 
 

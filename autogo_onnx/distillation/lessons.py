@@ -24,8 +24,9 @@ class Lessons:
 
     Attributes:
         learning: samples to learn from, with labels where the user gave them.
-        judging: samples that nothing learns from: the calibration samples held out, and a part of
-            those to distil on. Where only one of the two has labels, it judges alone.
+        judging: samples that nothing learns from: the calibration samples held out, and, where no
+            metric of the user's judges, a part of those to distil on. Where only one of the two has
+            labels, it judges alone.
     """
 
     learning: Samples
@@ -56,6 +57,8 @@ def read_lessons(ground: Ground) -> Lessons:
             f"{options.distill} holds {len(fresh)} samples that are no calibration samples: at "
             f"least {FEWEST} are needed to train plans back"
         )
+    if options.evaluate is not None:
+        return Lessons(fresh, ground.held_out)
     back = min(round(JUDGING_SHARE * len(fresh)), MOST_JUDGING)
     learning, judging = calibration.split(fresh, seed=options.seed, held_out=back / len(fresh))
     return Lessons(learning, _together(ground.held_out, judging))

@@ -29,6 +29,11 @@ class Figure:
     value: float
     samples: NDArray[np.float64] | None = None
 
+    @property
+    def count(self) -> int:
+        """How many figures the metric gave."""
+        return 1 if self.samples is None else len(self.samples)
+
     def lost(self, after: Figure) -> float:
         """What a changed model loses of it; negative where it gains.
 
@@ -37,15 +42,15 @@ class Figure:
         would pass otherwise.
 
         Raises:
-            InputError: the metric told other numbers of samples for the two.
+            InputError: the metric gave other numbers of figures for the two.
         """
+        if self.count != after.count:
+            raise InputError(
+                f"the metric gave {self.count} figures for the original and {after.count} for a "
+                "changed model: they cannot be compared"
+            )
         if self.samples is None or after.samples is None:
             return self.value - after.value
-        if len(self.samples) != len(after.samples):
-            raise InputError(
-                f"the metric told {len(self.samples)} samples of the original and "
-                f"{len(after.samples)} of a changed model: they cannot be compared"
-            )
         losses = self.samples - after.samples
         return float(losses.mean() + Z_90 * losses.std(ddof=1) / np.sqrt(len(losses)))
 

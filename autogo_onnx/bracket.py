@@ -28,9 +28,14 @@ class Bracket:
         broke: the smallest that did not.
     """
 
-    def __init__(self, first: float) -> None:
-        """Nothing is known but a first guess, a logarithm."""
-        self.first = first
+    def __init__(self, first: float, stride: float = STRIDE) -> None:
+        """Nothing is known but a first guess.
+
+        Args:
+            first: the guess, a logarithm.
+            stride: what to go at most where the limit was seen from one side only.
+        """
+        self.first, self.stride = first, stride
         self.kept: Trial | None = None
         self.broke: Trial | None = None
 
@@ -56,10 +61,10 @@ class Bracket:
             return _between(self.kept, self.broke)
         if self.kept is not None:
             score, excess = self.kept
-            return score + min(STRIDE, max(_LEAST_STRIDE, AIM - excess))
+            return score + min(self.stride, max(_LEAST_STRIDE, AIM - excess))
         if self.broke is not None:
             score, excess = self.broke
-            return score - min(STRIDE, max(_LEAST_STRIDE, excess - AIM))
+            return score - min(self.stride, max(_LEAST_STRIDE, excess - AIM))
         return self.first
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -35,6 +35,7 @@ from autogo_onnx.opgraph import OpGraph
 from autogo_onnx.options import Options
 from autogo_onnx.progress import Silent
 from autogo_onnx.runtime import open_session, run
+from autogo_onnx.samples import Samples
 from autogo_onnx.segments import Site
 from autogo_onnx.sites import find_sites
 from autogo_onnx.step import Step
@@ -119,12 +120,13 @@ def without_refits() -> AbstractContextManager[object]:
 
 @dataclass(frozen=True)
 class Way:
-    """How to realize a plan: what is left out, by how many samples it is fitted."""
+    """How to realize a plan: what is left out, by how many samples it is fitted, and which."""
 
     name: str
     left_out: Sequence[Callable[[], AbstractContextManager[object]]] = ()
     weighted: bool = True
     samples: int = SAMPLES // 2
+    mirrored: bool = False
 
 
 WAYS = (
@@ -136,6 +138,7 @@ WAYS = (
     Way("no refits", (without_refits,)),
     Way("all, half the samples", samples=SAMPLES // 4),
     Way("all, twice the samples", samples=SAMPLES),
+    Way("all, pictures mirrored beside", mirrored=True),
 )
 
 
@@ -154,9 +157,16 @@ def _nearest(site: Site, share: float) -> OpGraph | None:
     return min(pairs, key=lambda graph: abs(macs(graph) - wanted), default=None)
 
 
+def with_mirrored(samples: Samples) -> Samples:
+    """Pictures [N,C,H,W], and behind them the same mirrored: of the only input."""
+    ((name, pictures),) = samples.feeds.items()
+    both = np.concatenate([pictures, np.flip(pictures, 3)])
+    return replace(samples, feeds={name: both})
+
+
 def realized(ground: Ground, share: float, way: Way) -> onnx.ModelProto:
     """The plan of a share as a model."""
-    original = ground.activations(ground.fit)
+    original = ground.activations(with_mirrored(ground.fit) if way.mirrored else ground.fit)
     aim = original if way.weighted else Unweighted(original)
     with ExitStack() as stack:
         stack.enter_context(one_blas_thread())

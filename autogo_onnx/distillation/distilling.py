@@ -35,6 +35,9 @@ MOST_TRAINED = 12
 TRAINING_GAIN = 4.0
 """Times the error at which the gate closes, for the first plan to train. On Fashion-MNIST, training
 left between a sixth and a quarter of the expected loss."""
+STRIDE = log(3.0)
+"""How far the error may go from one plan to the next. There is time for three or so, and one far
+beyond what training makes up for tells little."""
 SHARES = (0.35, 0.5, 0.85)
 """Of the time that is left, at the most, for the first plan, the second and each one after: where
 there is time for three, all take about as long, so that they tell of each other."""
@@ -102,7 +105,7 @@ class _Course:
         error, trained = closing_error(plans), dict[tuple[int, ...], Point]()
         if error is None:
             return []
-        bracket = Bracket(log(TRAINING_GAIN * error))
+        bracket = Bracket(log(TRAINING_GAIN * error), STRIDE)
         with suppress(OutOfTime):
             for turn in range(MOST_TRAINED):
                 goal = bracket.next()

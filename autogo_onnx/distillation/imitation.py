@@ -73,21 +73,13 @@ def distance(
         ours = values[goal.tensor]
         if goal.is_classes:
             log_q = _log_p(ours, goal.is_probabilities)
-            total = total + _class_distance(log_q, _log_p(theirs, goal.are_probabilities))
+            total = total + class_distance(log_q, _log_p(theirs, goal.are_probabilities))
         else:
             total = total + ((ours - theirs).square() * goal.weights).sum() / len(theirs)
     return total
 
 
-def label_loss(values: Mapping[str, Tensor], labels: Tensor, goal: Goal) -> Tensor:
-    """Cross-entropy of the first output."""
-    scores = values[goal.tensor]
-    if goal.is_probabilities:
-        scores = scores.clamp_min(_LEAST_P).log()
-    return functional.cross_entropy(scores, labels)
-
-
-def _class_distance(log_q: Tensor, log_p: Tensor) -> Tensor:
+def class_distance(log_q: Tensor, log_p: Tensor) -> Tensor:
     """Kullback-Leibler divergence at a temperature (Hinton et al., 2015), and squared errors.
 
     Divergences heed the classes in question, which serves small students; a teacher that is sure
@@ -102,6 +94,14 @@ def _class_distance(log_q: Tensor, log_p: Tensor) -> Tensor:
     missed = log_q - log_p
     missed = missed - missed.mean(1, keepdim=True)
     return divergence * TEMPERATURE**2 + missed.square().mean() / 2
+
+
+def label_loss(values: Mapping[str, Tensor], labels: Tensor, goal: Goal) -> Tensor:
+    """Cross-entropy of the first output."""
+    scores = values[goal.tensor]
+    if goal.is_probabilities:
+        scores = scores.clamp_min(_LEAST_P).log()
+    return functional.cross_entropy(scores, labels)
 
 
 def _log_p(scores: Tensor, are_probabilities: bool) -> Tensor:

@@ -80,7 +80,7 @@ def distance(
 
 
 def class_distance(log_q: Tensor, log_p: Tensor) -> Tensor:
-    """Kullback-Leibler divergence at a temperature (Hinton et al., 2015), and squared errors.
+    """Divergence at a temperature, and squared errors.
 
     Divergences heed the classes in question, which serves small students; a teacher that is sure
     says next to nothing by them, and large students learn the rest by heart. Half of the mean
@@ -89,11 +89,20 @@ def class_distance(log_q: Tensor, log_p: Tensor) -> Tensor:
     Args:
         log_q, log_p: log-probabilities of student and teacher, float[N,K].
     """
-    softer = [torch.log_softmax(scores / TEMPERATURE, 1) for scores in (log_q, log_p)]
-    divergence = functional.kl_div(*softer, reduction="batchmean", log_target=True)
+    return divergence(log_q, log_p, TEMPERATURE) + squared_errors(log_q, log_p)
+
+
+def divergence(log_q: Tensor, log_p: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler, at a temperature, times its square (Hinton et al., 2015)."""
+    softer = [torch.log_softmax(scores / temperature, 1) for scores in (log_q, log_p)]
+    found = functional.kl_div(*softer, reduction="batchmean", log_target=True)
+    return found * temperature**2
+
+
+def squared_errors(log_q: Tensor, log_p: Tensor) -> Tensor:
+    """Half of their mean, but for what all classes share."""
     missed = log_q - log_p
-    missed = missed - missed.mean(1, keepdim=True)
-    return divergence * TEMPERATURE**2 + missed.square().mean() / 2
+    return (missed - missed.mean(1, keepdim=True)).square().mean() / 2
 
 
 def label_loss(values: Mapping[str, Tensor], labels: Tensor, goal: Goal) -> Tensor:

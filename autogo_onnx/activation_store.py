@@ -17,6 +17,7 @@ import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from math import prod
+from threading import Lock
 from typing import IO, Any
 
 import numpy as np
@@ -50,6 +51,8 @@ def stored_bytes(shape: tuple[int, ...]) -> int:
 class ActivationStore:
     """The file, and the blocks that were read last; lives as long as any tensor in it.
 
+    One thread writes; any may read.
+
     Attributes:
         cache_bytes: most bytes of read blocks that are kept in memory; changes no value.
     """
@@ -60,6 +63,7 @@ class ActivationStore:
         self._end = 0
         self._cache: OrderedDict[_Key, Array] = OrderedDict()
         self._cached = 0
+        self._lock = Lock()
         self._tensors = 0
 
     def number(self) -> int:
@@ -103,19 +107,22 @@ class ActivationStore:
 
     def cached(self, key: _Key) -> Array | None:
         """A block that was kept; None if it was not, or not any more."""
-        found = self._cache.get(key)
-        if found is not None:
-            self._cache.move_to_end(key)
-        return found
+        with self._lock:
+            found = self._cache.get(key)
+            if found is not None:
+                self._cache.move_to_end(key)
+            return found
 
     def keep(self, key: _Key, block: Array) -> None:
         """Keep a block, in the place of those that were not read for longest."""
         if block.nbytes > self.cache_bytes:
             return
-        self._cache[key] = block
-        self._cached += block.nbytes
-        while self._cached > self.cache_bytes:
-            self._cached -= self._cache.popitem(last=False)[1].nbytes
+        with self._lock:
+            before = self._cache.get(key)
+            self._cache[key] = block
+            self._cached += block.nbytes - (0 if before is None else before.nbytes)
+            while self._cached > self.cache_bytes:
+                self._cached -= self._cache.popitem(last=False)[1].nbytes
 
     def _opened(self) -> int:
         if self._file is None:

@@ -6,8 +6,9 @@ An interrupted run has kept what came of it, so that nothing is fitted again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class Attempts:
         self._original = original
         self._judging = judging
         self._tensors = sorted({name for site in sites for name in (*site.inputs, *site.outputs)})
+        self._lock = Lock()
         self._boundary: tuple[Site, Boundary] | None = None
         self._weights: dict[Candidate, Weights] = {}
 
@@ -60,20 +62,35 @@ class Attempts:
         found = self._ground.job.checkpoints.value(_ERROR, self._key(candidate), compute)
         return Refused(found) if isinstance(found, str) else float(found)
 
-    def score(self, candidate: Candidate) -> float:
-        """Divergence of the model's outputs when it alone, which can be fitted, is put in."""
+    def weights(self, candidates: Iterable[Candidate]) -> dict[Candidate, Weights]:
+        """What was fitted of candidates whose scores are not known; the rest is let go.
+
+        It would fill memory.
+        """
+        checkpoints, taken = self._ground.job.checkpoints, {}
+        for candidate in candidates:
+            if not checkpoints.knows(_SCORE, self._key(candidate)):
+                if candidate not in self._weights:
+                    self._fit(candidate)
+                taken[candidate] = self._weights[candidate]
+        self._weights.clear()
+        return taken
+
+    def score(self, candidate: Candidate, weights: Mapping[Candidate, Weights]) -> float:
+        """Divergence of the model's outputs when it alone is put in.
+
+        Other candidates may be fitted at the same time.
+
+        Args:
+            candidate: to be scored.
+            weights: of the candidates without a known score.
+        """
 
         def compute() -> float:
-            if candidate not in self._weights:
-                self._fit(candidate)
-            weights = self._weights[candidate]
-            return score(candidate.site, candidate.graph, weights, self._jury, self._reference)
+            found = weights[candidate]
+            return score(candidate.site, candidate.graph, found, self._jury, self._reference)
 
         return float(self._ground.job.checkpoints.value(_SCORE, self._key(candidate), compute))
-
-    def forget(self) -> None:
-        """Let go of weights, which would fill memory."""
-        self._weights.clear()
 
     def _fit(self, candidate: Candidate) -> float | Refused:
         site = candidate.site
@@ -105,17 +122,21 @@ class Attempts:
 
     @cached_property
     def _learning(self) -> Activations:
-        self._original.require(self._tensors)
-        return self._original.after(self._judging)
+        return self._known().after(self._judging)
 
     @cached_property
     def _jury(self) -> Activations:
-        self._original.require(self._tensors)
-        return self._original.first(self._judging)
+        return self._known().first(self._judging)
 
     @cached_property
     def _reference(self) -> list[np.ndarray[Any, Any]]:
         return self._jury.outputs_with({})
+
+    def _known(self) -> Activations:
+        """The original's, computed by whoever asks first: fits and scores run side by side."""
+        with self._lock:
+            self._original.require(self._tensors)
+        return self._original
 
     def _key(self, candidate: Candidate) -> str:
         """All that the error and the score depend on, beyond the folder of the checkpoints."""

@@ -5,6 +5,7 @@ The clock only ever cuts work short; it never decides between results.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -24,6 +25,10 @@ class Clock:
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.start
+
+    def stop(self) -> None:
+        """Every deadline is past from now on."""
+        self.start = -math.inf
 
     def skip_to(self, elapsed_s: float) -> None:
         """What took until then is here without the wait; the clock is never put back."""

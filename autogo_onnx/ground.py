@@ -45,8 +45,8 @@ MACS_PER_SECOND = 2e10
 """Multiply-accumulates that one core is trusted to do in a second; sizes the work."""
 PASS_SHARE = 0.1
 """Of the budget, for one pass of the model over the samples; there are many."""
-AT_A_TIME = 3
-"""Sets of activations at a time: the original's on both halves of the samples, and a plan's."""
+AT_A_TIME = 4
+"""Sets of activations at a time: the original's and a plan's, on both halves of the samples."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 Order matters for time: fitting drops those that cannot follow the original, and only the rest is
 scored in the whole model. Candidates are fitted in the order of `fit_order`, so that a short budget
-goes to those that a plan may take.
+goes to those that a plan may take. What one visit to a site gave is scored while the next is
+fitted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -20,8 +22,9 @@ from autogo_onnx.candidates import Candidate
 from autogo_onnx.cost import macs, parameters
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.fit_order import visits
-from autogo_onnx.fitting.segment import Refused
+from autogo_onnx.fitting.segment import Refused, Weights
 from autogo_onnx.ground import MACS_PER_SECOND, Ground
+from autogo_onnx.parallel import Beside
 from autogo_onnx.report import Skipped
 from autogo_onnx.segments import Site
 
@@ -118,11 +121,15 @@ def fit_and_score(
     attempts = Attempts(ground, original, judging, {c.site for c, _ in priced})
     found: dict[Site, _Found] = {}
     left = 0
-    for items in _order(priced):
-        here = found.setdefault(items[0][0].site, _Found())
-        left += here.fit(items, attempts, deadline)
-        here.judge(attempts)
-        ground.progress.advance(len(items))
+    with Beside(threads=ground.options.threads, clock=deadline.clock) as beside:
+        for items in _order(priced):
+            here = found.setdefault(items[0][0].site, _Found())
+            left += here.fit(items, attempts, deadline)
+            beside.wait()
+            new = here.unjudged()
+            weights = attempts.weights(one.candidate for one in new)
+            beside.begin(partial(here.judge, new, attempts, weights))
+            ground.progress.advance(len(items))
     if left:
         ground.job.notes.append(
             f"{left} of {len(priced)} candidates were not fitted, those that promised least: "
@@ -196,13 +203,17 @@ class _Found:
                 self.fits.append(_Fit(candidate, saving, nmse))
         return late
 
-    def judge(self, attempts: Attempts) -> None:
-        """Score the new fits that are promising."""
-        for one in promising(self.fits):
-            if one.candidate not in self.judged:
-                value = attempts.score(one.candidate)
-                self.judged[one.candidate] = Scored(one.candidate, one.saving, one.nmse, value)
-        attempts.forget()
+    def unjudged(self) -> list[_Fit]:
+        """The promising ones that were not scored yet."""
+        return [one for one in promising(self.fits) if one.candidate not in self.judged]
+
+    def judge(
+        self, new: Sequence[_Fit], attempts: Attempts, weights: Mapping[Candidate, Weights]
+    ) -> None:
+        """Score some fits; more may be added meanwhile."""
+        for one in new:
+            value = attempts.score(one.candidate, weights)
+            self.judged[one.candidate] = Scored(one.candidate, one.saving, one.nmse, value)
 
     def scored(self) -> list[Scored]:
         """Items that may be chosen."""

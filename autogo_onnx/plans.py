@@ -6,13 +6,16 @@ model: fidelity on samples that nothing was fitted on, latency against the origi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
 
 from autogo_onnx import latency
-from autogo_onnx.assemble import realize
+from autogo_onnx.activations import Activations
+from autogo_onnx.assemble import Realized, realize
 from autogo_onnx.choices import Choice, Choices, Seen, full_key, plan_key
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.ending import PATIENCE
@@ -20,9 +23,10 @@ from autogo_onnx.fitting.segment import Refused
 from autogo_onnx.gate import Gate, Verdict
 from autogo_onnx.ground import Ground
 from autogo_onnx.kept_plans import Judged, is_remembered, remembered
+from autogo_onnx.parallel import side_by_side
 from autogo_onnx.planning import Scored
 from autogo_onnx.step import Step
-from autogo_onnx.widths.base import narrowed
+from autogo_onnx.widths.base import Base, narrowed
 from autogo_onnx.widths.narrowing import Narrowing
 
 PLAN_SECONDS = 1.0
@@ -127,19 +131,22 @@ class Plans:
                     return step
                 steps.append(step)
         models = []
-        for original in self._originals:
-            made = realize(
-                base.model,
-                base.reading,
-                steps,
-                base.targets(original),
-                ground.settings,
-                base.changed,
-            )
+        for made in self._fitted(base, steps):
             if isinstance(made, Refused):
                 return made
             models.append(made.model)
         return models[0], self.gate.judge(models)
+
+    def _fitted(self, base: Base, steps: Sequence[Step]) -> list[Realized | Refused]:
+        """The plan fitted on what each fold of the gate has for it."""
+        settings, job = self.ground.settings, self.ground.job
+
+        def fit(original: Activations) -> Realized | Refused:
+            targets = base.targets(original)
+            return realize(base.model, base.reading, steps, targets, settings, base.changed)
+
+        tasks = [partial(fit, original) for original in self._originals]
+        return side_by_side(tasks, threads=self.ground.options.threads, clock=job.deadline.clock)
 
 
 def measured_ratio(ground: Ground, model: onnx.ModelProto, key: str) -> float:

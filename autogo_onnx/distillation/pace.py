@@ -7,13 +7,13 @@ the second core. So it is measured, once a run, and kept with the other prices.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from time import perf_counter
 
 import torch
 
 from autogo_onnx.latency_table import LatencyTable
+from autogo_onnx.parallel import cores
 from autogo_onnx.training.workflow import threads
 
 _STEPS = 3
@@ -35,13 +35,6 @@ def fastest_threads(step: Callable[[], object], table: LatencyTable) -> int:
         return _seconds(step, count) / _seconds(step, 1)
 
     return count if table.price(f"training/{count} threads", measure) < _CLEARLY else 1
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _seconds(step: Callable[[], object], count: int) -> float:

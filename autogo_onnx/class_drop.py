@@ -79,6 +79,7 @@ def class_drop(
     labels: np.ndarray | None,
     *,
     counts_flips: bool = False,
+    temperature: float = 1.0,
 ) -> ClassDrop:
     """Loss from `reference` to `changed`.
 
@@ -89,11 +90,14 @@ def class_drop(
         changed: class scores of the changed network, float[N,K].
         labels: int[N] class indices, or None.
         counts_flips: whether every flip is a loss, whatever it does to the accuracy.
+        temperature: of the original's posterior, where labels do not tell: see `overconfidence`.
 
     Raises:
         InputError: labels of another number or beyond the classes.
     """
     before, after = log_posterior(reference), log_posterior(changed)
+    if labels is None:
+        before, after = softened(before, temperature), softened(after, temperature)
     broken = ~np.isfinite(changed).all(axis=1)
     top, new_top = before.argmax(axis=1), after.argmax(axis=1)
     flipped = (top != new_top) | broken
@@ -207,6 +211,11 @@ def log_posterior(scores: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(rows, _LEAST_P)) if _adds_up(rows) else _log_softmax(rows)
 
 
+def softened(log_p: np.ndarray, temperature: float) -> np.ndarray:
+    """Log-probabilities float64[N,K] at another temperature."""
+    return log_p if temperature == 1.0 else _log_softmax(log_p / temperature)
+
+
 def _adds_up(rows: np.ndarray) -> bool:
     sums = rows.sum(axis=1, dtype=np.float64)
     return bool((rows >= 0).all() and (np.abs(sums - 1) <= _SUM_TOLERANCE).all())
@@ -244,11 +253,11 @@ def _calibrated(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
     rows = np.arange(len(labels))
 
     def cost(temperature: float) -> float:
-        unlikely = -_log_softmax(log_p / temperature)[rows, labels].sum()
+        unlikely = -softened(log_p, temperature)[rows, labels].sum()
         return float(unlikely + (np.log(temperature) / _TEMPERATURE_SPREAD) ** 2 / 2)
 
     best = min(_TEMPERATURES, key=cost)
-    return _log_softmax(log_p / best)
+    return softened(log_p, best)
 
 
 def _check_labels(labels: np.ndarray, scores: np.ndarray) -> None:

@@ -90,6 +90,7 @@ def judge(
     labels: np.ndarray | None,
     *,
     counts_flips: bool = False,
+    temperature: float = 1.0,
 ) -> Fidelity:
     """Compare the outputs of two networks on the same samples.
 
@@ -101,6 +102,7 @@ def judge(
         changed: the same of the changed network.
         labels: int[N] class indices of the first output, or None.
         counts_flips: whether every change of the top-1 class is a loss, see `class_drop`.
+        temperature: of the original's class scores without labels, see `overconfidence`.
 
     Raises:
         InputError: fewer than two samples, other shapes, or labels that do not fit.
@@ -114,7 +116,9 @@ def judge(
     count = len(reference[0])
     if not scores:
         return Fidelity("psnr", count, None, None, None, nmse, psnr_db, psnr_bound_db)
-    drop = class_drop(reference[0], changed[0], labels, counts_flips=counts_flips)
+    drop = class_drop(
+        reference[0], changed[0], labels, counts_flips=counts_flips, temperature=temperature
+    )
     return Fidelity(
         gate=drop.gate,
         samples=count,

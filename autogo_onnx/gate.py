@@ -4,6 +4,9 @@ Class scores are judged crosswise. A plan is fitted twice, on either half of the
 of the two models is judged on the half it has not seen; what they lose is pooled. One confident
 change of answer among 256 samples would otherwise decide. The first of the two models is the
 one that is delivered, so it has itself been judged on unseen samples.
+
+An overconfident classifier of pictures is judged on their mirror images as well: it may know the
+samples by heart, their mirror images it hardly does.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from autogo_onnx.errors import InputError
 from autogo_onnx.ground import Ground
 from autogo_onnx.isolation import Isolated
 from autogo_onnx.metric import Figure, evaluate, load_metric
+from autogo_onnx.overconfidence import Overconfidence, mirrored, overconfidence
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples
 
@@ -53,6 +57,7 @@ class Gate:
     Attributes:
         folds: pairs (to fit on, to judge on); the first is that of the delivered model.
         before: the original's value of the user's metric, if there is one.
+        overconfidence: of the original, where the gate depends on it and mirrored pictures tell.
         seconds: what judging a plan takes, as judging the original did.
     """
 
@@ -68,8 +73,9 @@ class Gate:
         reference = ground.options.evaluate
         self.metric = load_metric(reference) if reference else None
         self.before = self.evaluate(ground.job.original)
+        self.overconfidence: Overconfidence | None = None
         self.folds = folds or self._folds()
-        self.reference = [self._outputs(ground.job.original, judge) for _, judge in self.folds]
+        self.reference = self._references()
         self.seconds = monotonic() - start
         fixed = ground.has_fixed_size
         self.sizes = () if fixed else other_sizes(ground.job.original, ground.feed)
@@ -81,9 +87,34 @@ class Gate:
             return halves, halves[::-1]
         return (halves,)
 
+    def _references(self) -> list[list[np.ndarray[Any, Any]]]:
+        """The original's outputs; finds out how overconfident it is where no labels tell."""
+        original, judging = self.ground.job.original, [judge for _, judge in self.folds]
+        plain = [self._outputs(original, samples) for samples in judging]
+        told = self.metric is not None or any(samples.labels is not None for samples in judging)
+        reflected = [mirrored(samples) for samples in judging]
+        if told or self.ground.options.gate == "agreement" or None in reflected:
+            return plain
+        if not is_class_scores(plain[0][0]):
+            return plain
+        other = [self._outputs(original, samples) for samples in reflected if samples is not None]
+        self.overconfidence = overconfidence(_pooled(plain)[0], _pooled(other)[0])
+        return plain if self.overconfidence is None else list(map(_joined, plain, other))
+
     def evaluate(self, model: onnx.ModelProto) -> Figure | None:
         """The user's metric of a model; None without one."""
         return None if self.metric is None else evaluate(self.metric, model)
+
+    @property
+    def temperature(self) -> float:
+        """Of the original's class scores, where no labels tell."""
+        return 1.0 if self.overconfidence is None else self.overconfidence.temperature
+
+    def outputs(self, model: onnx.ModelProto, samples: Samples) -> list[np.ndarray[Any, Any]]:
+        """What is judged of a model: its outputs, as quantities, on all views of the samples."""
+        plain = self._outputs(model, samples)
+        other = mirrored(samples) if self.overconfidence is not None else None
+        return plain if other is None else _joined(plain, self._outputs(model, other))
 
     def judge(self, models: Sequence[onnx.ModelProto]) -> Verdict:
         """The verdict on a plan, of which there is one model per fold."""
@@ -110,18 +141,23 @@ class Gate:
 
     def _fidelity(self, models: Sequence[onnx.ModelProto]) -> verify.Fidelity:
         judged = [judge for _, judge in self.folds]
-        changed = [self._outputs(m, judge) for m, judge in zip(models, judged, strict=True)]
+        changed = [self.outputs(m, judge) for m, judge in zip(models, judged, strict=True)]
         labels = [samples.labels for samples in judged if samples.labels is not None]
         return verify.judge(
             _pooled(self.reference),
             _pooled(changed),
             np.concatenate(labels) if labels else None,
             counts_flips=self.ground.options.gate == "agreement",
+            temperature=self.temperature,
         )
 
     def _outputs(self, model: onnx.ModelProto, samples: Samples) -> list[np.ndarray[Any, Any]]:
         session = open_session(model, threads=self.ground.options.threads)
         return self.ground.quantities.split(verify.run(session, samples))
+
+
+def _joined(*parts: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    return _pooled(parts)
 
 
 def _pooled(parts: Sequence[Sequence[np.ndarray[Any, Any]]]) -> list[np.ndarray[Any, Any]]:

@@ -82,6 +82,8 @@ def improve(ground: Ground) -> Improvement:
     candidates = propose(ground)
     watch.lap("segment")
     gate = Gate(ground)
+    if gate.overconfidence is not None:
+        ground.job.notes.append(str(gate.overconfidence))
     original = ground.activations(ground.fit)
     if original.count < len(ground.fit):
         ground.job.notes.append(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 
-from autogo_onnx import runtime, verify
+from autogo_onnx import verify
 from autogo_onnx.errors import InputError
 from autogo_onnx.fidelity import Fidelity
 from autogo_onnx.gate import Gate
@@ -163,9 +163,9 @@ def in_int8(arena: Arena, base: Choice | None) -> Choice:
     try:
         some = fit.take(range(min(len(fit), INT8_SAMPLES)))
         made = quantize(onnx.load(path), some).model
-        session = runtime.open_session(made)
-        outputs = arena.gate.ground.quantities.split(verify.run(session, held_out))
+        outputs = arena.gate.outputs(made, held_out)
     except InputError as error:
         return Choice(name, None, f"failed: {error}", False, time.monotonic() - start)
-    fidelity = verify.judge(arena.gate.reference[0], outputs, None)
+    reference, temperature = arena.gate.reference[0], arena.gate.temperature
+    fidelity = verify.judge(reference, outputs, None, temperature=temperature)
     return arena.choice(name, made, fidelity, start)

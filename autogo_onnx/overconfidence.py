@@ -1,0 +1,114 @@
+"""How much surer a classifier is than it should be, told by mirrored pictures instead of labels.
+
+A network that is right in 94 of 100 cases gives a picture and its mirror image the same class in
+94 at least: two views of one picture differ less than a picture and the truth. (Of independently
+trained networks the shares are equal: Jiang et al., "Assessing generalization of SGD via
+disagreement", 2022.) So where it agrees with itself less often than it claims to be right, it is
+overconfident, and the temperature (Guo et al., 2017) at which it claims no more tells by how much.
+
+That holds where mirroring leaves the class as it is: not for text, nor for arrows. Such classes
+turn into others one and all, and where any does, nothing is concluded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autogo_onnx.class_drop import Z_90, is_posterior, log_posterior, softened
+from autogo_onnx.samples import Samples
+
+_COLOURS = 3
+_AXES = ((1, 3), (3, 2))
+"""Of colours and columns: [N,C,H,W] and [N,H,W,C]."""
+_SMALLEST = 16
+"""Pixels of a picture, each way; less may be anything."""
+LEAST_AGREEMENT = 0.7
+"""Below, mirroring is no small change to this network."""
+_FEWEST_OF_CLASS, _LEAST_OF_CLASS = 4, 1 / 3
+"""Samples that a class is judged by, and the share of them that must stay in it."""
+_MOST_UNJUDGED = 0.2
+"""Of all samples may be of classes that have fewer."""
+_HIGHEST = 3.0
+_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Overconfidence:
+    """What mirrored pictures tell.
+
+    Attributes:
+        claimed: mean probability of the likeliest class, mirrored or not.
+        agreement: share of the pictures that stay in their class when they are mirrored.
+        temperature: what to divide class scores by, above 1.
+    """
+
+    claimed: float
+    agreement: float
+    temperature: float
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        return (
+            f"the model is overconfident: it claims to be right on {100 * self.claimed:.0f} % of "
+            f"the samples, of which {100 * self.agreement:.0f} % keep their class when mirrored; "
+            f"losses are told at temperature {self.temperature:.1f}, mirrored samples included"
+        )
+
+
+def mirrored(samples: Samples) -> Samples | None:
+    """The same pictures, left for right; None where there is anything but colour pictures."""
+    if len(samples.feeds) != 1:
+        return None
+    ((name, pictures),) = samples.feeds.items()
+    for colours, columns in _AXES if pictures.ndim == 4 else ():
+        sides = pictures.shape[columns - 1 : columns + 1]
+        if pictures.shape[colours] == _COLOURS and min(sides) >= _SMALLEST:
+            return replace(samples, feeds={name: np.flip(pictures, axis=columns)})
+    return None
+
+
+def overconfidence(scores: np.ndarray, reflected: np.ndarray) -> Overconfidence | None:
+    """How overconfident a network is; None where it is not, or where it cannot be told.
+
+    Agreement is taken at its 90 % upper bound: few samples tell little.
+
+    Args:
+        scores: of the pictures, float[N,K]: probabilities, or what a Softmax makes such of.
+        reflected: of the mirrored pictures, float[N,K].
+    """
+    if not is_posterior(scores):
+        return None
+    top = scores.argmax(axis=1)
+    keeps = top == reflected.argmax(axis=1)
+    agreement = float(keeps.mean())
+    most = agreement + Z_90 * float(keeps.std()) / len(keeps) ** 0.5
+    log_p = log_posterior(np.concatenate([scores, reflected]))
+    claimed = _claimed(log_p, 1.0)
+    if claimed <= most or agreement < LEAST_AGREEMENT or not _keeps_classes(top, keeps):
+        return None
+    return Overconfidence(claimed, agreement, _temperature(log_p, most))
+
+
+def _keeps_classes(top: np.ndarray, keeps: np.ndarray) -> bool:
+    """Whether no class turns into another one when it is mirrored."""
+    counts = np.bincount(top)
+    kept = np.bincount(top, weights=keeps)
+    judged = counts >= _FEWEST_OF_CLASS
+    unjudged = 1 - counts[judged].sum() / len(top)
+    turned = kept[judged] < _LEAST_OF_CLASS * counts[judged]
+    return bool(unjudged <= _MOST_UNJUDGED and not turned.any())
+
+
+def _temperature(log_p: np.ndarray, claimed: float) -> float:
+    """At which the network claims so much, by bisection; claims fall with it."""
+    low, high = 1.0, _HIGHEST
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _claimed(log_p, middle) > claimed else (low, middle)
+    return low
+
+
+def _claimed(log_p: np.ndarray, temperature: float) -> float:
+    return float(np.exp(softened(log_p, temperature)).max(axis=1).mean())

@@ -1,7 +1,7 @@
 """Trained models to try `optimize` on: their samples, and how their quality is told on other data.
 
 `CASES` are models of other people (`../shared/zoo`); `TRAINED` are written by
-`benchmarks/train_fashion.py` into a folder of the user's choice.
+`benchmarks/train_fashion.py` and `train_cifar10.py` into a folder of the user's choice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Case:
         model: name of its file, without the suffix.
         calibration: draws the unlabelled samples for `--calibration`, with a seed.
         quality: tells how good a changed model is.
-        is_trained_here: whether `benchmarks/train_fashion.py` writes it.
+        is_trained_here: whether one of those writes it.
         train: samples with labels that the network may learn from, where there are such.
         metric: function of `half_of_test.py` that judges it on half of its test samples.
     """
@@ -125,6 +125,7 @@ CASES = (
         "ppocr_v2_cls", lambda count, seed: inputs.text_lines(count, seed=seed), 256, fresh=256
     ),
 )
-TRAINED = tuple(
-    _FASHION.case(f"{name}_fashion", is_trained_here=True) for name in ("vgg16", "resnet18")
+TRAINED = (
+    *(_FASHION.case(f"{name}_fashion", is_trained_here=True) for name in ("vgg16", "resnet18")),
+    *(_CIFAR10.case(f"{name}_cifar10", is_trained_here=True) for name in ("plain", "residual")),
 )

@@ -76,10 +76,10 @@ class Top1:
     def against(self, original: Path) -> Judge:
         """See `Quality`."""
         samples, labels = self.test()
-        before = _scores(original, samples)
+        before = scores_of(original, samples)
 
         def judged(model: Path) -> Figures:
-            after = _scores(model, samples)
+            after = scores_of(model, samples)
             expected = 100.0 * (judge([before], [after], None).drop or 0.0)
             right, still = _per_cent_right(before, labels), _per_cent_right(after, labels)
             return Figures(right, still, "% top-1", expected=expected)
@@ -109,10 +109,11 @@ def halves(test: Labelled) -> tuple[Labelled, Labelled]:
 def hits(model: Path, labelled: Labelled) -> np.ndarray:
     """Whether each sample is told right, bool[N]."""
     samples, labels = labelled()
-    return _right(_scores(model, samples), labels)
+    return _right(scores_of(model, samples), labels)
 
 
-def _scores(model: Path, samples: np.ndarray) -> np.ndarray:
+def scores_of(model: Path, samples: np.ndarray) -> np.ndarray:
+    """The first output of a model on all samples, float[N,K]."""
     session = open_session(model)
     name = session.get_inputs()[0].name
     batches = [samples[start : start + 100] for start in range(0, len(samples), 100)]

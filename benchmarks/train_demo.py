@@ -131,13 +131,15 @@ class Writer:
         norms = [self.weight(f"{name}.bn.{k}", v) for k, v in statistics.items() if v is not None]
         return self.node("BatchNormalization", f"{name}.bn", [y, *norms], epsilon=bn.eps)
 
-    def model(self, name: str, side: int, provenance: dict[str, str]) -> onnx.ModelProto:
-        """All of it as a classifier of grey pictures float[N,1,side,side] into ten, opset 17."""
+    def model(
+        self, name: str, picture: tuple[int, int, int], provenance: dict[str, str]
+    ) -> onnx.ModelProto:
+        """All of it as a classifier of pictures float[N,C,H,W] into ten, opset 17."""
         self.nodes[-1].output[0] = "scores"
         graph = helper.make_graph(
             self.nodes,
             name,
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, side, side])],
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", *picture])],
             [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 10])],
             self.weights,
         )
@@ -175,7 +177,7 @@ def export(network: Digits, accuracy: float) -> onnx.ModelProto:
         "trained_on": f"sklearn.datasets.load_digits, {TRAIN} samples",
         "accuracy": f"{accuracy:.4f} on the held-out samples",
     }
-    return writer.model("digits", 8, provenance)
+    return writer.model("digits", (1, 8, 8), provenance)
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.inputs import fashion_mnist
+from benchmarks.inputs import Labels, Maps, fashion_mnist
 from benchmarks.train_demo import Writer
 
 WIDTH, BATCH, SEED = 16, 128, 0
@@ -87,22 +87,30 @@ def resnet18() -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network, and for how long and how fast it is trained."""
+    """How a network is made.
+
+    Attributes:
+        build: it, with random weights.
+        epochs: rounds over the pictures.
+        learning_rate: at the highest.
+        is_mirrored: whether pictures are mirrored at random.
+    """
 
     build: Callable[[], nn.Sequential]
     epochs: int
     learning_rate: float
+    is_mirrored: bool = True
 
 
 RECIPES = {"resnet18": Recipe(resnet18, 5, 0.1), "vgg16": Recipe(vgg16, 5, 0.08)}
 
 
-def train(recipe: Recipe) -> nn.Sequential:
-    """A network trained by one thread from one seed; pictures are mirrored at random."""
+def train(recipe: Recipe, labelled: tuple[Maps, Labels]) -> nn.Sequential:
+    """A network trained on pictures and their labels, by one thread from one seed."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
-    pictures, labels = (torch.from_numpy(array) for array in fashion_mnist("train"))
+    pictures, labels = (torch.from_numpy(array) for array in labelled)
     network = recipe.build().to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         network.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=5e-4, nesterov=True
@@ -115,8 +123,10 @@ def train(recipe: Recipe) -> nn.Sequential:
         # A rest would be a batch with noisy statistics.
         order = torch.randperm(len(pictures), generator=generator)[: len(pictures) // BATCH * BATCH]
         for batch in order.split(BATCH):
-            mirrored = torch.rand(BATCH, 1, 1, 1, generator=generator) < 0.5
-            x = torch.where(mirrored, pictures[batch].flip(3), pictures[batch])
+            x = pictures[batch]
+            if recipe.is_mirrored:
+                mirrored = torch.rand(BATCH, 1, 1, 1, generator=generator) < 0.5
+                x = torch.where(mirrored, x.flip(3), x)
             loss = functional.cross_entropy(network(x), labels[batch])
             optimizer.zero_grad()
             loss.backward()
@@ -128,21 +138,23 @@ def train(recipe: Recipe) -> nn.Sequential:
     return network.eval()
 
 
-def accuracy(network: nn.Sequential) -> float:
-    """Top-1 on the 10,000 test pictures."""
-    pictures, labels = (torch.from_numpy(array) for array in fashion_mnist("t10k"))
+def accuracy(network: nn.Sequential, labelled: tuple[Maps, Labels]) -> float:
+    """Top-1 on some pictures."""
+    pictures, labels = (torch.from_numpy(array) for array in labelled)
     with torch.no_grad():
         answers = torch.cat([network(part).argmax(1) for part in pictures.split(500)])
     return float((answers == labels).double().mean())
 
 
-def export(network: nn.Sequential, provenance: dict[str, str]) -> onnx.ModelProto:
-    """The network as ONNX, opset 17, any batch size."""
+def export(
+    network: nn.Sequential, name: str, picture: tuple[int, int, int], provenance: dict[str, str]
+) -> onnx.ModelProto:
+    """The network as ONNX, opset 17, any batch size of pictures (channels, height, width)."""
     writer = Writer()
     tensor = "image"
     for index, layer in enumerate(network):
         tensor = _written(writer, f"layer{index}", tensor, layer)
-    return writer.model("fashion_mnist", 28, provenance)
+    return writer.model(name, picture, provenance)
 
 
 def _written(writer: Writer, name: str, x: str, layer: nn.Module) -> str:
@@ -181,15 +193,15 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for name in (options.only,) if options.only else RECIPES:
-        network = train(RECIPES[name])
-        share = accuracy(network)
+        network = train(RECIPES[name], fashion_mnist("train"))
+        share = accuracy(network, fashion_mnist("t10k"))
         provenance = {
             "trained_by": "benchmarks/train_fashion.py",
             "trained_on": "the 60,000 training pictures of Fashion-MNIST",
             "accuracy": f"{share:.4f} on the 10,000 test pictures",
         }
         path = options.folder / f"{name}_fashion.onnx"
-        onnx.save(export(network, provenance), path)
+        onnx.save(export(network, "fashion_mnist", (1, 28, 28), provenance), path)
         print(f"{path}: top-1 {share:.4f}", flush=True)
 
 

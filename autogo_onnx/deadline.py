@@ -18,17 +18,15 @@ class Clock:
 
     Attributes:
         start: on the monotonic clock; earlier than it was by what was found before.
+        is_stopped: whether the run is broken off: every deadline is past then.
     """
 
     start: float = field(default_factory=time.monotonic)
+    is_stopped: bool = False
 
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.start
-
-    def stop(self) -> None:
-        """Every deadline is past from now on."""
-        self.start = -math.inf
 
     def skip_to(self, elapsed_s: float) -> None:
         """What took until then is here without the wait; the clock is never put back."""
@@ -52,7 +50,7 @@ class Deadline:
 
     def left(self) -> float:
         """Seconds left; negative when it is past."""
-        return self.seconds - self.elapsed()
+        return -math.inf if self.clock.is_stopped else self.seconds - self.elapsed()
 
     def has(self, seconds: float) -> bool:
         """Whether more than so many seconds are left."""

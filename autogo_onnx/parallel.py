@@ -45,7 +45,7 @@ def side_by_side(tasks: Sequence[Callable[[], _T]], *, threads: int, clock: Cloc
         try:
             return [one.result() for one in running]
         except (KeyboardInterrupt, SystemExit):
-            clock.stop()
+            clock.is_stopped = True
             raise
         finally:
             for one in running:
@@ -83,7 +83,7 @@ class Beside:
             if kind is None:
                 self.wait()
             elif not issubclass(kind, Exception):
-                self._clock.stop()
+                self._clock.is_stopped = True
         finally:
             if self._pool is not None:
                 self._pool.shutdown()

@@ -129,6 +129,7 @@ def test_breaking_off_stops_the_clock_of_what_goes_on_beside() -> None:
     with pytest.raises(KeyboardInterrupt):
         broken_off()
     assert deadline.is_past()
+    assert clock.elapsed() < 3600.0, "what is kept for a run that goes on has its time"
 
 
 def test_a_run_gives_the_same_bytes_on_one_core_and_on_two(

@@ -6,7 +6,8 @@ An interrupted run has kept what came of it, so that nothing is fitted again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from autogo_onnx.activations import Activations
 from autogo_onnx.candidates import Candidate
-from autogo_onnx.errors import InputError
+from autogo_onnx.errors import InputError, OutOfTime
 from autogo_onnx.fitting.segment import Boundary, Refused, Weights, fit
 from autogo_onnx.ground import Ground
 from autogo_onnx.opgraph import to_json
@@ -23,6 +24,21 @@ from autogo_onnx.score import score
 from autogo_onnx.segments import Site
 
 _ERROR, _SCORE = "fit", "score"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate to be scored.
+
+    Attributes:
+        candidate: which one.
+        weights: its fit's; empty where the score is known.
+        known: its score, if an interrupted run found it.
+    """
+
+    candidate: Candidate
+    weights: Weights
+    known: float | None
 
 
 class Attempts:
@@ -47,6 +63,7 @@ class Attempts:
         self._lock = Lock()
         self._boundary: tuple[Site, Boundary] | None = None
         self._weights: dict[Candidate, Weights] = {}
+        self._scored: list[tuple[Candidate, float]] = []
 
     def knows(self, candidate: Candidate) -> bool:
         """Whether its error needs no fit, because an interrupted run found it."""
@@ -62,35 +79,40 @@ class Attempts:
         found = self._ground.job.checkpoints.value(_ERROR, self._key(candidate), compute)
         return Refused(found) if isinstance(found, str) else float(found)
 
-    def weights(self, candidates: Iterable[Candidate]) -> dict[Candidate, Weights]:
-        """What was fitted of candidates whose scores are not known; the rest is let go.
+    def trials(self, candidates: Iterable[Candidate]) -> list[Trial]:
+        """What scoring these candidates needs; other weights, which would fill memory, are let go.
 
-        It would fill memory.
+        Scores that were found since are kept for a run that goes on.
         """
-        checkpoints, taken = self._ground.job.checkpoints, {}
+        checkpoints, made = self._ground.job.checkpoints, []
+        for candidate, value in self._scored:
+            checkpoints.put(_SCORE, self._key(candidate), json.dumps(value).encode())
+        self._scored.clear()
         for candidate in candidates:
-            if not checkpoints.knows(_SCORE, self._key(candidate)):
-                if candidate not in self._weights:
-                    self._fit(candidate)
-                taken[candidate] = self._weights[candidate]
+            known = checkpoints.get(_SCORE, self._key(candidate))
+            if known is None and candidate not in self._weights:
+                self._fit(candidate)
+            weights = self._weights[candidate] if known is None else {}
+            made.append(Trial(candidate, weights, None if known is None else json.loads(known)))
         self._weights.clear()
-        return taken
+        return made
 
-    def score(self, candidate: Candidate, weights: Mapping[Candidate, Weights]) -> float:
-        """Divergence of the model's outputs when it alone is put in.
+    def score(self, trial: Trial) -> float:
+        """Divergence of the model's outputs when a candidate alone is put in.
 
-        Other candidates may be fitted at the same time.
+        Others may be fitted at the same time: nothing is read or written that fits change.
 
-        Args:
-            candidate: to be scored.
-            weights: of the candidates without a known score.
+        Raises:
+            OutOfTime: the run is broken off.
         """
-
-        def compute() -> float:
-            found = weights[candidate]
-            return score(candidate.site, candidate.graph, found, self._jury, self._reference)
-
-        return float(self._ground.job.checkpoints.value(_SCORE, self._key(candidate), compute))
+        if trial.known is not None:
+            return trial.known
+        if self._ground.job.deadline.clock.is_stopped:
+            raise OutOfTime("the run is broken off")
+        site, graph = trial.candidate.site, trial.candidate.graph
+        value = score(site, graph, trial.weights, self._jury, self._reference)
+        self._scored.append((trial.candidate, value))
+        return value
 
     def _fit(self, candidate: Candidate) -> float | Refused:
         site = candidate.site

@@ -5,8 +5,8 @@ of the two models is judged on the half it has not seen; what they lose is poole
 change of answer among 256 samples would otherwise decide. The first of the two models is the
 one that is delivered, so it has itself been judged on unseen samples.
 
-An overconfident classifier of pictures is judged on their mirror images as well: it may know the
-samples by heart, their mirror images it hardly does.
+An overconfident classifier of pictures is judged on their mirror images: it may know the samples by
+heart, and then hardly an answer changes on them, whatever becomes of others.
 """
 
 from __future__ import annotations
@@ -61,21 +61,27 @@ class Gate:
         seconds: what judging a plan takes, as judging the original did.
     """
 
-    def __init__(self, ground: Ground, folds: Folds | None = None) -> None:
+    def __init__(
+        self, ground: Ground, folds: Folds | None = None, first: Gate | None = None
+    ) -> None:
         """Judge the original.
 
         Args:
             ground: the model, its samples and the limits.
             folds: other samples than those that were shared out for fitting and judging.
+            first: another gate, whose conclusions of the original hold here as well.
         """
         start = monotonic()
         self.ground = ground
         reference = ground.options.evaluate
         self.metric = load_metric(reference) if reference else None
         self.before = self.evaluate(ground.job.original)
-        self.overconfidence: Overconfidence | None = None
         self.folds = folds or self._folds()
-        self.reference = self._references()
+        self.overconfidence: Overconfidence | None = (
+            self._overconfidence() if first is None else first.overconfidence
+        )
+        original, judging = ground.job.original, [judge for _, judge in self.folds]
+        self.reference = [self.outputs(original, samples) for samples in judging]
         self.seconds = monotonic() - start
         fixed = ground.has_fixed_size
         self.sizes = () if fixed else other_sizes(ground.job.original, ground.feed)
@@ -87,19 +93,21 @@ class Gate:
             return halves, halves[::-1]
         return (halves,)
 
-    def _references(self) -> list[list[np.ndarray[Any, Any]]]:
-        """The original's outputs; finds out how overconfident it is where no labels tell."""
+    def _overconfidence(self) -> Overconfidence | None:
+        """How overconfident the original is, where no labels tell what is lost."""
         original, judging = self.ground.job.original, [judge for _, judge in self.folds]
-        plain = [self._outputs(original, samples) for samples in judging]
         told = self.metric is not None or any(samples.labels is not None for samples in judging)
-        reflected = [mirrored(samples) for samples in judging]
-        if told or self.ground.options.gate == "agreement" or None in reflected:
-            return plain
-        if not is_class_scores(plain[0][0]):
-            return plain
-        other = [self._outputs(original, samples) for samples in reflected if samples is not None]
-        self.overconfidence = overconfidence(_pooled(plain)[0], _pooled(other)[0])
-        return plain if self.overconfidence is None else list(map(_joined, plain, other))
+        reflected = [view for samples in judging if (view := mirrored(samples)) is not None]
+        if told or self.ground.options.gate == "agreement" or len(reflected) < len(judging):
+            return None
+        plain = _pooled([self._outputs(original, samples) for samples in judging])
+        if not is_class_scores(plain[0]):
+            return None
+        try:
+            other = _pooled([self._outputs(original, samples) for samples in reflected])
+        except InputError:
+            return None  # It takes these pictures, but not every picture: nothing is told.
+        return overconfidence(plain[0], other[0])
 
     def evaluate(self, model: onnx.ModelProto) -> Figure | None:
         """The user's metric of a model; None without one."""
@@ -111,10 +119,9 @@ class Gate:
         return 1.0 if self.overconfidence is None else self.overconfidence.temperature
 
     def outputs(self, model: onnx.ModelProto, samples: Samples) -> list[np.ndarray[Any, Any]]:
-        """What is judged of a model: its outputs, as quantities, on all views of the samples."""
-        plain = self._outputs(model, samples)
-        other = mirrored(samples) if self.overconfidence is not None else None
-        return plain if other is None else _joined(plain, self._outputs(model, other))
+        """What is judged of a model: its outputs on the samples, or on their mirror images."""
+        other = None if self.overconfidence is None else mirrored(samples)
+        return self._outputs(model, samples if other is None else other)
 
     def judge(self, models: Sequence[onnx.ModelProto]) -> Verdict:
         """The verdict on a plan, of which there is one model per fold."""
@@ -154,10 +161,6 @@ class Gate:
     def _outputs(self, model: onnx.ModelProto, samples: Samples) -> list[np.ndarray[Any, Any]]:
         session = open_session(model, threads=self.ground.options.threads)
         return self.ground.quantities.split(verify.run(session, samples))
-
-
-def _joined(*parts: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-    return _pooled(parts)
 
 
 def _pooled(parts: Sequence[Sequence[np.ndarray[Any, Any]]]) -> list[np.ndarray[Any, Any]]:

@@ -1,10 +1,12 @@
 """How much surer a classifier is than it should be, told by mirrored pictures instead of labels.
 
-A network that is right in 94 of 100 cases gives a picture and its mirror image the same class in
-94 at least: two views of one picture differ less than a picture and the truth. (Of independently
-trained networks the shares are equal: Jiang et al., "Assessing generalization of SGD via
-disagreement", 2022.) So where it agrees with itself less often than it claims to be right, it is
-overconfident, and the temperature (Guo et al., 2017) at which it claims no more tells by how much.
+A network that is right on 94 of 100 pictures that it has not learnt gives them and their mirror
+images the same class in about 94 cases or more: two views of one picture differ less than a picture
+and the truth. (Of independently trained networks the shares are equal: Jiang et al., "Assessing
+generalization of SGD via disagreement", 2022.) Where it agrees with itself less often than it
+claims to be right, it is overconfident, or knows the pictures by heart; their mirror images it has
+not seen then. On these it is judged, at the temperature (Guo et al., 2017) at which it claims no
+more than that.
 
 That holds where mirroring leaves the class as it is: not for text, nor for arrows. Such classes
 turn into others one and all, and where any does, nothing is concluded.
@@ -39,9 +41,9 @@ class Overconfidence:
     """What mirrored pictures tell.
 
     Attributes:
-        claimed: mean probability of the likeliest class, mirrored or not.
+        claimed: mean probability of the likeliest class, of the pictures as they are.
         agreement: share of the pictures that stay in their class when they are mirrored.
-        temperature: what to divide class scores by, above 1.
+        temperature: what to divide class scores of mirrored pictures by, 1 or more.
     """
 
     claimed: float
@@ -52,8 +54,8 @@ class Overconfidence:
         """In a sentence."""
         return (
             f"the model is overconfident: it claims to be right on {100 * self.claimed:.0f} % of "
-            f"the samples, of which {100 * self.agreement:.0f} % keep their class when mirrored; "
-            f"losses are told at temperature {self.temperature:.1f}, mirrored samples included"
+            f"the samples, and only {100 * self.agreement:.0f} % keep their class when they are "
+            f"mirrored; so it is judged on mirrored samples, at temperature {self.temperature:.1f}"
         )
 
 
@@ -84,11 +86,10 @@ def overconfidence(scores: np.ndarray, reflected: np.ndarray) -> Overconfidence 
     keeps = top == reflected.argmax(axis=1)
     agreement = float(keeps.mean())
     most = agreement + Z_90 * float(keeps.std()) / len(keeps) ** 0.5
-    log_p = log_posterior(np.concatenate([scores, reflected]))
-    claimed = _claimed(log_p, 1.0)
+    claimed = _claimed(log_posterior(scores), 1.0)
     if claimed <= most or agreement < LEAST_AGREEMENT or not _keeps_classes(top, keeps):
         return None
-    return Overconfidence(claimed, agreement, _temperature(log_p, most))
+    return Overconfidence(claimed, agreement, _temperature(log_posterior(reflected), most))
 
 
 def _keeps_classes(top: np.ndarray, keeps: np.ndarray) -> bool:
@@ -102,7 +103,7 @@ def _keeps_classes(top: np.ndarray, keeps: np.ndarray) -> bool:
 
 
 def _temperature(log_p: np.ndarray, claimed: float) -> float:
-    """At which the network claims so much, by bisection; claims fall with it."""
+    """At which the network claims so much, by bisection; 1 where it claims less already."""
     low, high = 1.0, _HIGHEST
     for _ in range(_STEPS):
         middle = (low + high) / 2

@@ -8,8 +8,9 @@ everything runs in its turn, with the same results.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from types import TracebackType
 from typing import Self, TypeVar
@@ -40,16 +41,21 @@ def side_by_side(tasks: Sequence[Callable[[], _T]], *, threads: int, clock: Cloc
     at_once = min(len(tasks), max(1, cores() // threads))
     if at_once <= 1:
         return [task() for task in tasks]
-    with ThreadPoolExecutor(at_once, "autogo-onnx") as pool:
+    with ThreadPoolExecutor(at_once, "autogo-onnx") as pool, _stopping(clock):
         running = [pool.submit(copy_context().run, task) for task in tasks]
-        try:
-            return [one.result() for one in running]
-        except (KeyboardInterrupt, SystemExit):
-            clock.is_stopped = True
-            raise
-        finally:
-            for one in running:
-                one.cancel()
+        return [one.result() for one in running]
+
+
+@contextmanager
+def _stopping(clock: Clock) -> Iterator[None]:
+    """Stop the clock where the block is broken off by what is no error: Ctrl-C, or a signal."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        clock.is_stopped = True
+        raise
 
 
 class Beside:
@@ -100,4 +106,5 @@ class Beside:
         """Until nothing runs any more."""
         running, self._running = self._running, None
         if running is not None:
-            running.result()
+            with _stopping(self._clock):
+                running.result()

@@ -9,7 +9,7 @@ fitted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -17,12 +17,12 @@ from itertools import groupby
 import numpy as np
 
 from autogo_onnx.activations import Activations
-from autogo_onnx.attempts import Attempts
+from autogo_onnx.attempts import Attempts, Trial
 from autogo_onnx.candidates import Candidate
 from autogo_onnx.cost import macs, parameters
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.fit_order import visits
-from autogo_onnx.fitting.segment import Refused, Weights
+from autogo_onnx.fitting.segment import Refused
 from autogo_onnx.ground import MACS_PER_SECOND, Ground
 from autogo_onnx.parallel import Beside
 from autogo_onnx.report import Skipped
@@ -127,9 +127,10 @@ def fit_and_score(
             left += here.fit(items, attempts, deadline)
             beside.wait()
             new = here.unjudged()
-            weights = attempts.weights(one.candidate for one in new)
-            beside.begin(partial(here.judge, new, attempts, weights))
+            trials = attempts.trials(one.candidate for one in new)
+            beside.begin(partial(here.judge, new, trials, attempts))
             ground.progress.advance(len(items))
+    attempts.trials(())
     if left:
         ground.job.notes.append(
             f"{left} of {len(priced)} candidates were not fitted, those that promised least: "
@@ -207,12 +208,10 @@ class _Found:
         """The promising ones that were not scored yet."""
         return [one for one in promising(self.fits) if one.candidate not in self.judged]
 
-    def judge(
-        self, new: Sequence[_Fit], attempts: Attempts, weights: Mapping[Candidate, Weights]
-    ) -> None:
+    def judge(self, new: Sequence[_Fit], trials: Sequence[Trial], attempts: Attempts) -> None:
         """Score some fits; more may be added meanwhile."""
-        for one in new:
-            value = attempts.score(one.candidate, weights)
+        for one, trial in zip(new, trials, strict=True):
+            value = attempts.score(trial)
             self.judged[one.candidate] = Scored(one.candidate, one.saving, one.nmse, value)
 
     def scored(self) -> list[Scored]:

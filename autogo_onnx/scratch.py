@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import IO
 
 import numpy as np
@@ -26,6 +27,7 @@ _PAGE_BYTES = 4096
 _ON_DISK = "/var/tmp"
 _PREFIX = "autogo-onnx-"
 _NAME = "weights"
+_LOCK = Lock()  # Plans are realized side by side.
 
 
 def put_aside(name: str, array: Array) -> onnx.TensorProto:
@@ -49,12 +51,13 @@ def moved_aside(tensor: onnx.TensorProto) -> onnx.TensorProto:
 
 def _appended(pieces: Iterable[bytes | memoryview]) -> Place:
     try:
-        file, path = _scratch()
-        offset = align(file, _PAGE_BYTES)
-        for piece in pieces:
-            file.write(piece)
-        file.flush()
-        return Place(path, offset, file.tell() - offset)
+        with _LOCK:
+            file, path = _scratch()
+            offset = align(file, _PAGE_BYTES)
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            return Place(path, offset, file.tell() - offset)
     except OSError as error:
         why = error.strerror or error
         raise InputError(f"no room on disk for large weights ({folder()}): {why}") from None

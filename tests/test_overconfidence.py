@@ -39,10 +39,9 @@ def test_a_network_is_to_claim_no_more_than_it_agrees_with_itself() -> None:
     assert found is not None
     keeps = (scores.argmax(axis=1) == reflected.argmax(axis=1)).mean()
     assert found.agreement == pytest.approx(keeps)
-    both = log_posterior(np.concatenate([scores, reflected]))
-    assert found.claimed == pytest.approx(np.exp(both).max(axis=1).mean())
+    assert found.claimed == pytest.approx(np.exp(log_posterior(scores)).max(axis=1).mean())
     assert found.claimed > found.agreement + 0.05
-    milder = np.exp(softened(both, found.temperature))
+    milder = np.exp(softened(log_posterior(reflected), found.temperature))
     assert 0 < milder.max(axis=1).mean() - keeps < 0.02
     assert f"temperature {found.temperature:.1f}" in str(found)
 
@@ -52,6 +51,14 @@ def test_few_samples_tell_of_little() -> None:
     many, few = overconfidence(scores, reflected), overconfidence(scores[:80], reflected[:80])
     assert many is not None
     assert few is None or few.temperature < many.temperature
+
+
+def test_a_network_that_knows_its_samples_by_heart_is_sure_of_these_alone() -> None:
+    scores, reflected = two_views(1.0)
+    found = overconfidence(20 * scores, reflected)
+    assert found is not None
+    assert found.claimed > 0.95
+    assert found.temperature == pytest.approx(1.0)
 
 
 def test_a_network_that_claims_less_stays_as_it_is() -> None:
@@ -136,7 +143,7 @@ def blurred(model: onnx.ModelProto) -> onnx.ModelProto:
     return changed
 
 
-def test_an_overconfident_network_is_judged_at_its_temperature_on_both_views(
+def test_an_overconfident_network_is_judged_on_mirrored_samples_at_its_temperature(
     tmp_path: Path,
 ) -> None:
     gate = sure(tmp_path)
@@ -144,17 +151,12 @@ def test_an_overconfident_network_is_judged_at_its_temperature_on_both_views(
     changed = blurred(gate.ground.job.original)
     found = gate.judge_unfitted(changed).fidelity
     assert found.drop_bound is not None
-    views = [
-        view.feeds["x"]
-        for _, judge in gate.folds
-        for view in (judge, mirrored(judge))
-        if view is not None
-    ]
+    views = [mirrored(judge) for _, judge in gate.folds]
     before, after = (
-        np.concatenate([open_session(m).run(None, {"x": view})[0] for view in views])
+        np.concatenate([open_session(m).run(None, dict(v.feeds))[0] for v in views if v])
         for m in (gate.ground.job.original, changed)
     )
-    assert found.samples == len(before) == 2 * len(SAMPLES)
+    assert found.samples == len(before) == len(SAMPLES)
     told = verify.judge([before], [after], None, temperature=gate.overconfidence.temperature)
     assert found.drop_bound == pytest.approx(told.drop_bound, rel=1e-3)
     surer = verify.judge([before], [after], None).drop_bound

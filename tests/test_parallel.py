@@ -28,6 +28,10 @@ def met(meeting: threading.Barrier, number: int) -> int:
     return number
 
 
+class Ended(BaseException):
+    """As a signal to end is told."""
+
+
 def refuse(why: str) -> None:
     raise InputError(why)
 
@@ -62,13 +66,14 @@ def test_the_first_failure_in_order_is_told() -> None:
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_breaking_off_ends_the_other_task_at_its_deadline() -> None:
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Ended])
+def test_breaking_off_ends_the_other_task_at_its_deadline(kind: type[BaseException]) -> None:
     clock, ends = Clock(), []
     deadline, working = Deadline(3600.0, clock), threading.Event()
 
     def break_off() -> None:
         working.wait(timeout=60)
-        raise KeyboardInterrupt
+        raise kind
 
     def work() -> None:
         try:
@@ -79,7 +84,7 @@ def test_breaking_off_ends_the_other_task_at_its_deadline() -> None:
             ends.append(True)
             raise
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(kind):
         side_by_side([break_off, work], threads=1, clock=clock)
     assert ends == [True]
 

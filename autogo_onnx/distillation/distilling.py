@@ -59,7 +59,7 @@ def distil(plans: Plans, material: Lessons) -> list[Point]:
     """
     ground = plans.ground
     ground.progress.stage("distil")
-    points = _Course(ground, material).search(plans)
+    points = _Course(ground, material, plans.gate).search(plans)
     has_metric = ground.options.evaluate is not None
     judge = "by the metric" if has_metric else f"on {len(material.judging)} others"
     learnt = f"{len(points)} plans were trained back on {len(material.learning)} samples"
@@ -73,11 +73,13 @@ class _Course:
 
     ground: Ground
     material: Lessons
+    gate: Gate
 
     @cached_property
     def judge(self) -> Gate:
         """The gate, on samples that nothing learns from."""
-        return Gate(self.ground, folds=((self.material.learning, self.material.judging),))
+        folds = ((self.material.learning, self.material.judging),)
+        return Gate(self.ground, folds, first=self.gate)
 
     @cached_property
     def school(self) -> School:

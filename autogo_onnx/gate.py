@@ -77,9 +77,7 @@ class Gate:
         self.metric = load_metric(reference) if reference else None
         self.before = self.evaluate(ground.job.original)
         self.folds = folds or self._folds()
-        self.overconfidence: Overconfidence | None = (
-            self._overconfidence() if first is None else first.overconfidence
-        )
+        self.overconfidence = self._overconfidence(first)
         original, judging = ground.job.original, [judge for _, judge in self.folds]
         self.reference = [self.outputs(original, samples) for samples in judging]
         self.seconds = monotonic() - start
@@ -93,13 +91,15 @@ class Gate:
             return halves, halves[::-1]
         return (halves,)
 
-    def _overconfidence(self) -> Overconfidence | None:
+    def _overconfidence(self, first: Gate | None) -> Overconfidence | None:
         """How overconfident the original is, where no labels tell what is lost."""
         original, judging = self.ground.job.original, [judge for _, judge in self.folds]
         told = self.metric is not None or any(samples.labels is not None for samples in judging)
         reflected = [view for samples in judging if (view := mirrored(samples)) is not None]
         if told or self.ground.options.gate == "agreement" or len(reflected) < len(judging):
             return None
+        if first is not None:
+            return first.overconfidence
         plain = _pooled([self._outputs(original, samples) for samples in judging])
         if not is_class_scores(plain[0]):
             return None

@@ -10,14 +10,10 @@ per network on one idle core; `--only plain` for one of them.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-import onnx
 from torch import nn
 
 from benchmarks.inputs import cifar10
-from benchmarks.train_fashion import Block, ConvNorm, Recipe, accuracy, export, train
+from benchmarks.train_fashion import Block, ConvNorm, Recipe, Task, write_networks
 
 PICTURE = (3, 32, 32)
 PLAIN = (32, 64, 128)  # channels of two convolutions each
@@ -56,25 +52,11 @@ RECIPES = {
 }
 
 
-def main() -> None:
-    """Train, measure on the test pictures, write `<name>_cifar10.onnx` into the folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", choices=sorted(RECIPES))
-    options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    for name in (options.only,) if options.only else RECIPES:
-        network = train(RECIPES[name], cifar10("train"))
-        share = accuracy(network, cifar10("test"))
-        provenance = {
-            "trained_by": "benchmarks/train_cifar10.py",
-            "trained_on": "10,000 training pictures of CIFAR-10",
-            "accuracy": f"{share:.4f} on the 10,000 test pictures",
-        }
-        path = options.folder / f"{name}_cifar10.onnx"
-        onnx.save(export(network, "cifar10", PICTURE, provenance), path)
-        print(f"{path}: top-1 {share:.4f}", flush=True)
+def task() -> Task:
+    """CIFAR-10."""
+    told = "10,000 training pictures of CIFAR-10"
+    return Task("cifar10", "train_cifar10.py", told, cifar10("train"), cifar10("test"), PICTURE)
 
 
 if __name__ == "__main__":
-    main()
+    write_networks(task, RECIPES, __doc__)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,25 +185,53 @@ def _written(writer: Writer, name: str, x: str, layer: nn.Module) -> str:
     raise TypeError(f"no ONNX form is known for {type(layer).__name__}")
 
 
-def main() -> None:
-    """Train, measure on the test pictures, write `<name>_fashion.onnx` into the folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
+@dataclass(frozen=True)
+class Task:
+    """What networks are trained on.
+
+    Attributes:
+        name: of the files, behind the network's.
+        script: that is run.
+        told: where the pictures are from.
+        train, test: pictures and labels.
+        picture: (channels, height, width).
+    """
+
+    name: str
+    script: str
+    told: str
+    train: tuple[Maps, Labels]
+    test: tuple[Maps, Labels]
+    picture: tuple[int, int, int]
+
+
+def write_networks(task: Callable[[], Task], recipes: Mapping[str, Recipe], told: str) -> None:
+    """Train, measure on the test pictures, write `<network>_<task>.onnx` into the folder."""
+    parser = argparse.ArgumentParser(description=told)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", choices=sorted(RECIPES))
+    parser.add_argument("--only", choices=sorted(recipes))
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    for name in (options.only,) if options.only else RECIPES:
-        network = train(RECIPES[name], fashion_mnist("train"))
-        share = accuracy(network, fashion_mnist("t10k"))
+    on = task()
+    for name in (options.only,) if options.only else recipes:
+        network = train(recipes[name], on.train)
+        share = accuracy(network, on.test)
         provenance = {
-            "trained_by": "benchmarks/train_fashion.py",
-            "trained_on": "the 60,000 training pictures of Fashion-MNIST",
+            "trained_by": f"benchmarks/{on.script}",
+            "trained_on": on.told,
             "accuracy": f"{share:.4f} on the 10,000 test pictures",
         }
-        path = options.folder / f"{name}_fashion.onnx"
-        onnx.save(export(network, "fashion_mnist", (1, 28, 28), provenance), path)
+        path = options.folder / f"{name}_{on.name}.onnx"
+        onnx.save(export(network, on.name, on.picture, provenance), path)
         print(f"{path}: top-1 {share:.4f}", flush=True)
 
 
+def fashion() -> Task:
+    """Fashion-MNIST."""
+    told = "the 60,000 training pictures of Fashion-MNIST"
+    pictures = fashion_mnist("train"), fashion_mnist("t10k")
+    return Task("fashion", "train_fashion.py", told, *pictures, (1, 28, 28))
+
+
 if __name__ == "__main__":
-    main()
+    write_networks(fashion, RECIPES, __doc__)

@@ -138,6 +138,7 @@ class MadeUp:
         notes: list[str] = []
         job = SimpleNamespace(notes=notes, deadline=Deadline(1e9))
         self.ground: Any = SimpleNamespace(progress=Silent(), job=job, options=Options())
+        self.gate: Any = None
         self.made: dict[tuple[int, ...], Point] = {(k,): self.point(k, 1.0) for k in (10, 15, 20)}
         self.trained: list[int] = []
 

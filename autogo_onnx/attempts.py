@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any
 
@@ -79,23 +79,24 @@ class Attempts:
         found = self._ground.job.checkpoints.value(_ERROR, self._key(candidate), compute)
         return Refused(found) if isinstance(found, str) else float(found)
 
-    def trials(self, candidates: Iterable[Candidate]) -> list[Trial]:
-        """What scoring these candidates needs; other weights, which would fill memory, are let go.
+    def trial(self, candidate: Candidate) -> Trial:
+        """What scoring a candidate needs, which can be fitted."""
+        known = self._ground.job.checkpoints.get(_SCORE, self._key(candidate))
+        if known is not None:
+            return Trial(candidate, {}, float(json.loads(known)))
+        if candidate not in self._weights:
+            self._fit(candidate)
+        return Trial(candidate, self._weights[candidate], None)
 
-        Scores that were found since are kept for a run that goes on.
-        """
-        checkpoints, made = self._ground.job.checkpoints, []
-        for candidate, value in self._scored:
-            checkpoints.put(_SCORE, self._key(candidate), json.dumps(value).encode())
-        self._scored.clear()
-        for candidate in candidates:
-            known = checkpoints.get(_SCORE, self._key(candidate))
-            if known is None and candidate not in self._weights:
-                self._fit(candidate)
-            weights = self._weights[candidate] if known is None else {}
-            made.append(Trial(candidate, weights, None if known is None else json.loads(known)))
+    def forget(self) -> None:
+        """Let go of weights, which would fill memory."""
         self._weights.clear()
-        return made
+
+    def keep_scores(self) -> None:
+        """Keep those that were found since, for a run that goes on; none may be sought now."""
+        for candidate, value in self._scored:
+            self._ground.job.checkpoints.value(_SCORE, self._key(candidate), partial(float, value))
+        self._scored.clear()
 
     def score(self, trial: Trial) -> float:
         """Divergence of the model's outputs when a candidate alone is put in.

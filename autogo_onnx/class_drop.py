@@ -121,7 +121,8 @@ def class_drop(
     losses = right.astype(float) - still
     bound = bound_of_counted(losses, moved)
     if posterior:
-        expected = _expected(_calibrated(before, labels), new_top, broken)
+        calibrated = softened(before, temperature_of(before, labels))
+        expected = _expected(calibrated, new_top, broken)
         bound = min(bound, max(float(losses.mean()), _bound_of_calibrated(expected, moved)))
     return ClassDrop("accuracy", float(losses.mean()), bound, agreement, *told)
 
@@ -248,16 +249,15 @@ def _possible_costs(before: np.ndarray, after: np.ndarray, posterior: bool) -> n
     return costs
 
 
-def _calibrated(log_p: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The posterior at the temperature that explains the labels best, drawn towards 1 if few."""
+def temperature_of(log_p: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature that explains labels best, drawn towards 1 if they are few."""
     rows = np.arange(len(labels))
 
     def cost(temperature: float) -> float:
         unlikely = -softened(log_p, temperature)[rows, labels].sum()
         return float(unlikely + (np.log(temperature) / _TEMPERATURE_SPREAD) ** 2 / 2)
 
-    best = min(_TEMPERATURES, key=cost)
-    return softened(log_p, best)
+    return float(min(_TEMPERATURES, key=cost))
 
 
 def _check_labels(labels: np.ndarray, scores: np.ndarray) -> None:

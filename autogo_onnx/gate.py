@@ -32,6 +32,7 @@ from autogo_onnx.samples import Samples
 Feed = Mapping[str, np.ndarray[Any, Any]]
 Shapes = tuple[tuple[int, ...], ...]
 Folds = tuple[tuple[Samples, Samples], ...]
+Judged = Sequence[Sequence[np.ndarray[Any, Any]]]
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,9 @@ class Gate:
         self.metric = load_metric(reference) if reference else None
         self.before = self.evaluate(ground.job.original)
         self.folds = folds or self._folds()
-        self.overconfidence = self._overconfidence(first)
-        original, judging = ground.job.original, [judge for _, judge in self.folds]
-        self.reference = [self.outputs(original, samples) for samples in judging]
+        plain = [self._outputs(ground.job.original, judge) for _, judge in self.folds]
         self.seconds = monotonic() - start
+        self.overconfidence, self.reference = self._concluded(plain, first)
         fixed = ground.has_fixed_size
         self.sizes = () if fixed else other_sizes(ground.job.original, ground.feed)
 
@@ -91,23 +91,31 @@ class Gate:
             return halves, halves[::-1]
         return (halves,)
 
-    def _overconfidence(self, first: Gate | None) -> Overconfidence | None:
-        """How overconfident the original is, where no labels tell what is lost."""
-        original, judging = self.ground.job.original, [judge for _, judge in self.folds]
+    def _concluded(self, plain: Judged, first: Gate | None) -> tuple[Overconfidence | None, Judged]:
+        """How overconfident the original is, where no labels tell what is lost.
+
+        Args:
+            plain: its outputs on the judging samples.
+            first: another gate, whose conclusion holds here as well.
+
+        Returns:
+            That, and its outputs on what is judged.
+        """
+        judging = [judge for _, judge in self.folds]
         told = self.metric is not None or any(samples.labels is not None for samples in judging)
-        reflected = [view for samples in judging if (view := mirrored(samples)) is not None]
-        if told or self.ground.options.gate == "agreement" or len(reflected) < len(judging):
-            return None
-        if first is not None:
-            return first.overconfidence
-        plain = _pooled([self._outputs(original, samples) for samples in judging])
-        if not is_class_scores(plain[0]):
-            return None
+        views = [view for samples in judging if (view := mirrored(samples)) is not None]
+        if told or self.ground.options.gate == "agreement" or len(views) < len(judging):
+            return None, plain
+        if not is_class_scores(plain[0][0]) or (first is not None and first.overconfidence is None):
+            return None, plain
         try:
-            other = _pooled([self._outputs(original, samples) for samples in reflected])
+            other = [self._outputs(self.ground.job.original, view) for view in views]
         except InputError:
-            return None  # It takes these pictures, but not every picture: nothing is told.
-        return overconfidence(plain[0], other[0])
+            return None, plain  # It takes these pictures, but not every picture.
+        if first is not None:
+            return first.overconfidence, other
+        found = overconfidence(_pooled(plain)[0], _pooled(other)[0])
+        return found, plain if found is None else other
 
     def evaluate(self, model: onnx.ModelProto) -> Figure | None:
         """The user's metric of a model; None without one."""

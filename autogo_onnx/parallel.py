@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from autogo_onnx.deadline import Clock
 
@@ -50,48 +49,39 @@ def _stopping(clock: Clock) -> Iterator[None]:
     """Stop the clock where the block is broken off by what is no error: Ctrl-C, or a signal."""
     try:
         yield
-    except Exception:
+    except BaseException as reason:
+        clock.is_stopped = clock.is_stopped or not isinstance(reason, Exception)
         raise
-    except BaseException:
-        clock.is_stopped = True
-        raise
+
+
+@contextmanager
+def beside(*, threads: int, clock: Clock) -> Iterator[Beside]:
+    """Lets work go on beside that of the block, which ends when both have.
+
+    Args:
+        threads: that either of both computes on.
+        clock: stopped where the user breaks off.
+    """
+    with ExitStack() as stack:
+        pool = None
+        if cores() >= 2 * threads:
+            pool = stack.enter_context(ThreadPoolExecutor(1, "autogo-onnx"))
+        stack.enter_context(_stopping(clock))
+        work = Beside(pool)
+        yield work
+        work.wait()
 
 
 class Beside:
-    """One piece of work at a time beside the caller's own; to be used in a `with` statement.
+    """One piece of work at a time, beside the caller's own; see `beside`.
 
     What it raises comes out where the caller waits for it.
     """
 
-    def __init__(self, *, threads: int, clock: Clock) -> None:
-        """Nothing runs yet.
-
-        Args:
-            threads: that either of both computes on.
-            clock: stopped where the user breaks off.
-        """
-        self._clock = clock
-        several = cores() >= 2 * threads
-        self._pool = ThreadPoolExecutor(1, "autogo-onnx") if several else None
+    def __init__(self, pool: ThreadPoolExecutor | None) -> None:
+        """Nothing runs yet; without a pool, work is done when it begins."""
+        self._pool = pool
         self._running: Future[None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self.wait()
-            elif not issubclass(kind, Exception):
-                self._clock.is_stopped = True
-        finally:
-            if self._pool is not None:
-                self._pool.shutdown()
 
     def begin(self, task: Callable[[], None]) -> None:
         """Let a task run, after the one before."""
@@ -105,5 +95,4 @@ class Beside:
         """Until nothing runs any more."""
         running, self._running = self._running, None
         if running is not None:
-            with _stopping(self._clock):
-                running.result()
+            running.result()

@@ -24,7 +24,7 @@ from autogo_onnx.deadline import Deadline
 from autogo_onnx.fit_order import visits
 from autogo_onnx.fitting.segment import Refused
 from autogo_onnx.ground import MACS_PER_SECOND, Ground
-from autogo_onnx.parallel import Beside
+from autogo_onnx.parallel import beside
 from autogo_onnx.report import Skipped
 from autogo_onnx.segments import Site
 
@@ -121,16 +121,17 @@ def fit_and_score(
     attempts = Attempts(ground, original, judging, {c.site for c, _ in priced})
     found: dict[Site, _Found] = {}
     left = 0
-    with Beside(threads=ground.options.threads, clock=deadline.clock) as beside:
+    with beside(threads=ground.options.threads, clock=deadline.clock) as scoring:
         for items in _order(priced):
             here = found.setdefault(items[0][0].site, _Found())
             left += here.fit(items, attempts, deadline)
-            beside.wait()
-            new = here.unjudged()
-            trials = attempts.trials(one.candidate for one in new)
-            beside.begin(partial(here.judge, new, trials, attempts))
+            scoring.wait()
+            attempts.keep_scores()
+            new = [(one, attempts.trial(one.candidate)) for one in here.unjudged()]
+            attempts.forget()
+            scoring.begin(partial(here.judge, new, attempts))
             ground.progress.advance(len(items))
-    attempts.trials(())
+    attempts.keep_scores()
     if left:
         ground.job.notes.append(
             f"{left} of {len(priced)} candidates were not fitted, those that promised least: "
@@ -208,9 +209,9 @@ class _Found:
         """The promising ones that were not scored yet."""
         return [one for one in promising(self.fits) if one.candidate not in self.judged]
 
-    def judge(self, new: Sequence[_Fit], trials: Sequence[Trial], attempts: Attempts) -> None:
+    def judge(self, new: Sequence[tuple[_Fit, Trial]], attempts: Attempts) -> None:
         """Score some fits; more may be added meanwhile."""
-        for one, trial in zip(new, trials, strict=True):
+        for one, trial in new:
             value = attempts.score(trial)
             self.judged[one.candidate] = Scored(one.candidate, one.saving, one.nmse, value)
 

@@ -19,13 +19,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from autogo_onnx.class_drop import class_drop, log_posterior, softened
+from autogo_onnx.class_drop import class_drop, log_posterior, temperature_of
 from autogo_onnx.overconfidence import overconfidence
 from benchmarks.cases import SAMPLES, Case, chosen, drawn
 from benchmarks.quality import Labelled, Top1, scores_of
 
 COUNT = 10_000
-TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(8.0), 101))
 HEAD = ("model", "images", "claims", "keeps", "is right", "fits", "concluded")
 
 
@@ -41,16 +40,10 @@ def row(name: str, source: Path, images: str, labelled: Labelled) -> str:
         f"{np.exp(log_p).max(axis=1).mean():.2f}",
         f"{(top == reflected.argmax(axis=1)).mean():.2f}",
         f"{(top == labels).mean():.2f}",
-        f"{fitting(scores, labels):.2f}",
+        f"{temperature_of(log_p, labels):.2f}",
         "-" if found is None else f"{found.temperature:.1f}",
     ]
     return f"| {' | '.join([name, images, *cells])} |"
-
-
-def fitting(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that explains labels best."""
-    log_p, rows = log_posterior(scores), np.arange(len(labels))
-    return float(max(TEMPERATURES, key=lambda t: softened(log_p, t)[rows, labels].sum()))
 
 
 def print_plans(case: Case, source: Path, folder: Path) -> None:
@@ -60,7 +53,7 @@ def print_plans(case: Case, source: Path, folder: Path) -> None:
     (seen, _), (unseen, labels) = drawn(case.train, COUNT), drawn(case.quality.test, COUNT)
     views = [view for pictures in (seen, unseen) for view in (pictures, pictures[..., ::-1])]
     before = [scores_of(source, view) for view in views]
-    temperature = fitting(before[2], labels)
+    temperature = temperature_of(log_posterior(before[2]), labels)
     print(f"at temperature {temperature:.2f}:")
     print_head("plan", "training", "mirrored", "test", "mirrored", "lost")
     for path in sorted(folder.glob("*.onnx")):

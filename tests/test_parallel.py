@@ -14,7 +14,7 @@ import autogo_onnx
 from autogo_onnx import parallel
 from autogo_onnx.deadline import Clock, Deadline
 from autogo_onnx.errors import InputError, OutOfTime
-from autogo_onnx.parallel import Beside, side_by_side
+from autogo_onnx.parallel import beside, side_by_side
 
 
 @pytest.fixture
@@ -98,23 +98,23 @@ def test_work_goes_on_beside_the_callers_own_one_piece_at_a_time() -> None:
         going.wait(timeout=60)
         done.append(number)
 
-    with Beside(threads=1, clock=Clock()) as beside:
-        beside.begin(partial(work, 0))
+    with beside(threads=1, clock=Clock()) as other:
+        other.begin(partial(work, 0))
         assert not done
         going.set()
-        beside.begin(partial(work, 1))
+        other.begin(partial(work, 1))
         assert done[:1] == [0]
-        beside.wait()
+        other.wait()
         assert done == [0, 1]
-        beside.begin(partial(work, 2))
+        other.begin(partial(work, 2))
     assert done == [0, 1, 2]
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_what_goes_wrong_beside_comes_out(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "cores", lambda: count)
-    with pytest.raises(InputError, match="beside"), Beside(threads=1, clock=Clock()) as beside:
-        beside.begin(partial(refuse, "beside"))
+    with pytest.raises(InputError, match="beside"), beside(threads=1, clock=Clock()) as other:
+        other.begin(partial(refuse, "beside"))
 
 
 @pytest.mark.usefixtures("two_cores")
@@ -127,8 +127,8 @@ def test_breaking_off_stops_the_clock_of_what_goes_on_beside() -> None:
             pass
 
     def broken_off() -> None:
-        with Beside(threads=1, clock=clock) as beside:
-            beside.begin(work)
+        with beside(threads=1, clock=clock) as other:
+            other.begin(work)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -218,9 +218,9 @@ def test_fits_and_scores_are_remembered(
         trials = Attempts(ground, ground.activations(ground.fit), 16, sites)
         wanted = [Candidate(s, variants(s.graph)[0].graph, "") for s in sites[:2]]
         errors = [trials.error(candidate) for candidate in wanted]
-        assert not trials.trials(())
-        scores = [trials.score(trial) for trial in trials.trials(wanted)]
-        trials.trials(())
+        trials.forget()
+        scores = [trials.score(trials.trial(candidate)) for candidate in wanted]
+        trials.keep_scores()
         return [*(e for e in errors if not isinstance(e, Refused)), *scores]
 
     first = attempted()

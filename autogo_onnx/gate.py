@@ -25,9 +25,10 @@ from autogo_onnx.errors import InputError
 from autogo_onnx.ground import Ground
 from autogo_onnx.isolation import Isolated
 from autogo_onnx.metric import Figure, evaluate, load_metric
-from autogo_onnx.overconfidence import Overconfidence, mirrored, overconfidence
+from autogo_onnx.overconfidence import Overconfidence, overconfidence
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples
+from autogo_onnx.views import MIRRORED
 
 Feed = Mapping[str, np.ndarray[Any, Any]]
 Shapes = tuple[tuple[int, ...], ...]
@@ -103,7 +104,7 @@ class Gate:
         """
         judging = [judge for _, judge in self.folds]
         told = self.metric is not None or any(samples.labels is not None for samples in judging)
-        views = [view for samples in judging if (view := mirrored(samples)) is not None]
+        views = [view for samples in judging if (view := MIRRORED.of(samples)) is not None]
         if told or self.ground.options.gate == "agreement" or len(views) < len(judging):
             return None, plain
         if not is_class_scores(plain[0][0]) or (first is not None and first.overconfidence is None):
@@ -128,7 +129,7 @@ class Gate:
 
     def outputs(self, model: onnx.ModelProto, samples: Samples) -> list[np.ndarray[Any, Any]]:
         """What is judged of a model: its outputs on the samples, or on their mirror images."""
-        other = None if self.overconfidence is None else mirrored(samples)
+        other = None if self.overconfidence is None else MIRRORED.of(samples)
         return self._outputs(model, samples if other is None else other)
 
     def judge(self, models: Sequence[onnx.ModelProto]) -> Verdict:

@@ -14,20 +14,14 @@ turn into others one and all, and where any does, nothing is concluded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from autogo_onnx.class_drop import Z_90, is_posterior, log_posterior, softened
-from autogo_onnx.samples import Samples
 
-_COLOURS = 3
-_AXES = ((1, 3), (3, 2))
-"""Of colours and columns: [N,C,H,W] and [N,H,W,C]."""
-_SMALLEST = 16
-"""Pixels of a picture, each way; less may be anything."""
 LEAST_AGREEMENT = 0.7
-"""Below, mirroring is no small change to this network."""
+"""Below, another view is no small change to this network."""
 _FEWEST_OF_CLASS, _LEAST_OF_CLASS = 4, 1 / 3
 """Samples that a class is judged by, and the share of them that must stay in it."""
 _MOST_UNJUDGED = 0.2
@@ -59,18 +53,6 @@ class Overconfidence:
         )
 
 
-def mirrored(samples: Samples) -> Samples | None:
-    """The same pictures, left for right; None where there is anything but colour pictures."""
-    if len(samples.feeds) != 1:
-        return None
-    ((name, pictures),) = samples.feeds.items()
-    for colours, columns in _AXES if pictures.ndim == 4 else ():
-        sides = pictures.shape[columns - 1 : columns + 1]
-        if pictures.shape[colours] == _COLOURS and min(sides) >= _SMALLEST:
-            return replace(samples, feeds={name: np.flip(pictures, axis=columns)})
-    return None
-
-
 def overconfidence(scores: np.ndarray, reflected: np.ndarray) -> Overconfidence | None:
     """How overconfident a network is; None where it is not, or where it cannot be told.
 
@@ -82,18 +64,28 @@ def overconfidence(scores: np.ndarray, reflected: np.ndarray) -> Overconfidence 
     """
     if not is_posterior(scores):
         return None
-    top = scores.argmax(axis=1)
-    keeps = top == reflected.argmax(axis=1)
+    keeps = scores.argmax(axis=1) == reflected.argmax(axis=1)
     agreement = float(keeps.mean())
     most = agreement + Z_90 * float(keeps.std()) / len(keeps) ** 0.5
     claimed = _claimed(log_posterior(scores), 1.0)
-    if claimed <= most or agreement < LEAST_AGREEMENT or not _keeps_classes(top, keeps):
+    if claimed <= most or not is_small_change(scores, reflected):
         return None
     return Overconfidence(claimed, agreement, _temperature(log_posterior(reflected), most))
 
 
+def is_small_change(scores: np.ndarray, others: np.ndarray) -> bool:
+    """Whether most answers stay, and no class turns into another one.
+
+    Args:
+        scores: of pictures, float[N,K].
+        others: of another view of them, float[N,K].
+    """
+    top = scores.argmax(axis=1)
+    keeps = top == others.argmax(axis=1)
+    return bool(keeps.mean() >= LEAST_AGREEMENT) and _keeps_classes(top, keeps)
+
+
 def _keeps_classes(top: np.ndarray, keeps: np.ndarray) -> bool:
-    """Whether no class turns into another one when it is mirrored."""
     counts = np.bincount(top)
     kept = np.bincount(top, weights=keeps)
     judged = counts >= _FEWEST_OF_CLASS

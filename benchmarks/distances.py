@@ -1,15 +1,18 @@
-"""What to tell students of the original's class scores: one plan, trained by several distances.
+"""What students should come close to, and on which pictures: one plan, trained in several ways.
 
-    python -m benchmarks.distances CASE PLAN.onnx [--trained FOLDER] [--seeds 2]
+    python -m benchmarks.distances CASE PLAN.onnx [--trained FOLDER] [--seeds 2] [--rounds 1]
 
 `PLAN` is a model of a Pareto set of the case's (`optimize --max-drop 0.03 --pareto FOLDER`). Needs
-torch. Nothing learns from the test images.
+torch. Nothing learns from the test images. Distances are compared on samples as they are; as it
+is, pictures are also moved and mirrored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from itertools import count, islice, product
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,6 +24,7 @@ from torch import Tensor
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.distillation import Lessons, imitation
 from autogo_onnx.distillation.learning import School, learn
+from autogo_onnx.distillation.sights import Sights, sights
 from autogo_onnx.distillation.teacher import Teacher
 from autogo_onnx.latency_table import LatencyTable
 from autogo_onnx.progress import Silent
@@ -33,23 +37,45 @@ SAMPLES = 9_488
 MEMORY = 2**30
 
 
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    **{
-        f"divergence at {t}": partial(imitation.divergence, temperature=float(t)) for t in (2, 4, 8)
-    },
-    "squared errors": imitation.squared_errors,
-    "as it is": imitation.class_distance,
-}
+@dataclass(frozen=True)
+class Way:
+    """How to train.
+
+    Attributes:
+        name: in the table.
+        distance: of class scores.
+        has_views: whether pictures are also moved and mirrored.
+    """
+
+    name: str
+    distance: Callable[[Tensor, Tensor], Tensor]
+    has_views: bool = False
+
+
+WAYS = (
+    *(
+        Way(f"divergence at {t}", partial(imitation.divergence, temperature=float(t)))
+        for t in (2, 4, 8)
+    ),
+    Way("squared errors", imitation.squared_errors),
+    Way("their sum", imitation.class_distance),
+    Way("as it is", imitation.class_distance, has_views=True),
+)
 
 
 def learnt(
-    plan: onnx.ModelProto, original: onnx.ModelProto, samples: np.ndarray, seed: int
-) -> onnx.ModelProto:
-    """The plan's model after the usual number of steps."""
+    plan: onnx.ModelProto, original: onnx.ModelProto, samples: np.ndarray, way: Way, seed: int
+) -> Iterator[onnx.ModelProto]:
+    """The plan's model after one round of the usual number of steps, after two, and so on."""
     seen = Samples({original.graph.input[0].name: samples})
-    teacher = Teacher(original, seen, memory_bytes=MEMORY, threads=1)
-    school = School(Lessons(seen, seen), teacher, None, seed, LatencyTable("", 1), Silent())
-    return learn(plan, school, Deadline(1e6))
+    shown = sights(original, seen, threads=1) if way.has_views else Sights(seen)
+    teacher = Teacher(original, shown, memory_bytes=MEMORY, threads=1)
+    for rounds in count():
+        table = LatencyTable("", 1)
+        school = School(Lessons(seen, seen), teacher, None, seed, table, Silent(), rounds)
+        with patch.object(imitation, "class_distance", way.distance):
+            plan = learn(plan, school, Deadline(1e6))
+        yield plan
 
 
 @click.command()
@@ -57,25 +83,23 @@ def learnt(
 @click.argument("plan", type=click.Path(path_type=Path))
 @click.option("--trained", type=click.Path(path_type=Path), help="Of `train_fashion`.")
 @click.option("--seeds", default=2, show_default=True)
-def main(name: str, plan: Path, trained: Path | None, seeds: int) -> None:
-    """Print one row per distance and seed."""
+@click.option("--rounds", default=1, show_default=True, help="Of 1,500 steps.")
+def main(name: str, plan: Path, trained: Path | None, seeds: int, rounds: int) -> None:
+    """Print one row per way, seed and round."""
     (case,) = chosen([name], trained)
     if case.train is None or not isinstance(case.quality, Top1):
         raise click.UsageError(f"{name} has no labels")
     before, told = onnx.load(case.path(trained)), case.quality.test()
     samples, _ = drawn(case.train, SAMPLES)
     reference = scores(before, told[0])
-    print("| distance | seed | divergence | top-1 | agreement |")
-    print("| --- | --- | --- | --- | --- |", flush=True)
-    for told_by, distance in DISTANCES.items():
-        for seed in range(seeds):
-            with patch.object(imitation, "class_distance", distance):
-                model = learnt(onnx.load(plan), before, samples, seed)
+    print("| way | seed | round | divergence | top-1 | agreement |")
+    print("| --- | --- | --- | --- | --- | --- |", flush=True)
+    for way, seed in product(WAYS, range(seeds)):
+        models = islice(learnt(onnx.load(plan), before, samples, way, seed), rounds)
+        for number, model in enumerate(models, 1):
             off, change, agreement = judged(model, told, reference)
-            print(
-                f"| {told_by} | {seed} | {off:.4f} | {change:+.2f} | {agreement:.1f} % |",
-                flush=True,
-            )
+            figures = f"{off:.4f} | {change:+.2f} | {agreement:.1f} %"
+            print(f"| {way.name} | {seed} | {number} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -131,16 +131,18 @@ class MadeUp:
     Args:
         gain: the factor.
         affordable: how many can be trained.
+        further: another factor, for each round more.
     """
 
-    def __init__(self, gain: float, affordable: int = 100) -> None:
-        self.gain, self.affordable = gain, affordable
+    def __init__(self, gain: float, affordable: int = 100, further: float = 1.0) -> None:
+        self.gain, self.affordable, self.further = gain, affordable, further
         notes: list[str] = []
         job = SimpleNamespace(notes=notes, deadline=Deadline(1e9))
         self.ground: Any = SimpleNamespace(progress=Silent(), job=job, options=Options())
         self.gate: Any = None
         self.made: dict[tuple[int, ...], Point] = {(k,): self.point(k, 1.0) for k in (10, 15, 20)}
         self.trained: list[int] = []
+        self.rounds: list[tuple[int, int]] = []
 
     @property
     def choices(self) -> MadeUp:
@@ -165,10 +167,12 @@ class MadeUp:
     def realized(self, chosen: tuple[int, ...]) -> Point:
         return self.made.setdefault(chosen, self.point(chosen[0], 1.0))
 
-    def taught(self, _: Any, point: Point, deadline: Deadline) -> Point:
+    def taught(self, _: Any, point: Point, deadline: Deadline, rounds: int) -> Point:
         number = round(100 * (1 - point.ratio))
-        self.trained.append(number)
-        return self.point(number, self.gain)
+        self.rounds.append((number, rounds))
+        if not rounds:
+            self.trained.append(number)
+        return self.point(number, self.gain * self.further**rounds)
 
 
 @pytest.fixture
@@ -197,6 +201,28 @@ def test_plans_are_trained_where_training_just_makes_up_for_them(
     found, tried = taught(gain)
     assert 0.93 * best <= found <= best + 1e-6
     assert len(tried) == len(set(tried)) <= distilling.MOST_TRAINED
+    for place, number in enumerate(tried):
+        assert all(number > other for other in tried[:place] if other <= best), "it gains nothing"
+
+
+def test_what_fails_by_little_is_trained_on_while_that_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plans: Any = MadeUp(3.0, further=1.2)
+    monkeypatch.setattr(distilling._Course, "judge", SimpleNamespace(seconds=0.0))
+    monkeypatch.setattr(distilling._Course, "_learnt", lambda *given: MadeUp.taught(plans, *given))
+    lessons: Any = SimpleNamespace(learning=[], judging=[])
+    points = distilling.distil(plans, lessons)
+    assert len({point.ratio for point in points}) == len(points) == len(plans.trained)
+    assert max(1 - p.ratio for p in points if p.passes) > 0.15 * 3.0 ** (1 / 3)
+    for number in plans.trained:
+        rounds = [r for n, r in plans.rounds if n == number]
+        beyond = [(number / 15) ** 3 / 3.0 / 1.2**r for r in rounds]
+        assert rounds == list(range(len(rounds)))
+        assert len(rounds) <= distilling.ROUNDS
+        assert all(0 < math.log(b) <= distilling.NARROWLY for b in beyond[:-1])
+        is_narrow = 0 < math.log(beyond[-1]) <= distilling.NARROWLY
+        assert not is_narrow or len(rounds) == distilling.ROUNDS
 
 
 def test_the_time_ends_the_training(taught: Callable[..., tuple[float, list[int]]]) -> None:

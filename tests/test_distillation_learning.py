@@ -31,12 +31,14 @@ from autogo_onnx.plans import Point
 from autogo_onnx.progress import Silent
 from autogo_onnx.quantities import Quantities
 from autogo_onnx.samples import Samples
+from autogo_onnx.views import AS_IT_IS, MIRRORED, MOVED, View
 
 torch = pytest.importorskip("torch")
 
 from autogo_onnx.distillation import learning, pace  # noqa: E402  # they need torch
 from autogo_onnx.distillation.imitation import Goal, distance, goals  # noqa: E402
 from autogo_onnx.distillation.learning import School, learn  # noqa: E402
+from autogo_onnx.distillation.sights import Sights, alike, sights  # noqa: E402
 from autogo_onnx.distillation.student import Student  # noqa: E402
 from autogo_onnx.distillation.teacher import Teacher  # noqa: E402
 from autogo_onnx.training.loop import Trainer  # noqa: E402
@@ -75,7 +77,7 @@ def school(
 ) -> School:
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or None
     learnt = Samples({"x": feeds}, labels, batch)
-    teacher = Teacher(model, learnt, memory_bytes=10**8, threads=1)
+    teacher = Teacher(model, Sights(learnt), memory_bytes=10**8, threads=1)
     table = LatencyTable("", 1)
     return School(Lessons(learnt, learnt), teacher, given.get("epochs", 6), 0, table, Silent())
 
@@ -149,7 +151,7 @@ def test_same_seed_same_bytes() -> None:
 def test_inserted_normalizations_change_nothing_before_a_step() -> None:
     x, _ = stripes(256)
     place = school(confident(), x)
-    student = Student(blurred(confident()), place.teacher, place.lessons.learning)
+    student = Student(blurred(confident()), place.teacher)
     assert sum(n.kind == "BatchNormalization" for n in student.graph.nodes) == 2
     assert error(blurred(confident()), student.model(), x) < 1e-9
 
@@ -249,9 +251,61 @@ def test_threads_are_as_many_as_are_faster(monkeypatch: pytest.MonkeyPatch) -> N
     assert not seen
 
 
+def test_moved_pictures_are_seen_with_the_originals_answers_to_them() -> None:
+    x, original = np.kron(stripes(96)[0], np.ones((4, 4), np.float32)), confident()
+    for axis in (2, 3):
+        original.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 32
+    generator = torch.Generator().manual_seed(0)
+    seen = sights(original, Samples({"x": x}), threads=1)
+    assert len(seen.views) == 5  # One colour is never mirrored.
+    assert len(seen) == 5 * 96
+    teacher = Teacher(original, seen, memory_bytes=10**8, threads=1)
+    drawn = np.concatenate([seen.drawn(np.arange(96), generator) for _ in range(20)])
+    np.testing.assert_array_equal(drawn % 96, np.tile(np.arange(96), 20))
+    assert np.bincount(drawn // 96)[0] / len(drawn) == pytest.approx(0.5, abs=0.05)
+    some = drawn[:96]
+    shown = seen.take(some).feeds["x"]
+    for row, sight in zip(shown, some, strict=True):
+        view = seen.views[sight // 96].of(Samples({"x": x[sight % 96][None]}))
+        assert view is not None
+        np.testing.assert_array_equal(row, view.feeds["x"][0])
+    asked = runtime.run(runtime.open_session(original), None, {"x": shown})[0]
+    np.testing.assert_allclose(teacher.answers(some)[0], asked, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(teacher.answers(some)[0], teacher.answers(some)[0])
+
+
+def scores(noise: float, view: View) -> np.ndarray:
+    """Class scores of a view; what is in the picture all have in common."""
+    common = 3 * np.random.default_rng(0).standard_normal((500, 8))
+    own = np.random.default_rng([view.is_mirrored, view.down + 1, view.right + 1])
+    return np.asarray(common + noise * own.standard_normal(common.shape))
+
+
+def test_a_classifier_is_shown_what_it_takes_for_nearly_the_same() -> None:
+    every = alike(lambda view: scores(0.2, view))
+    assert every[:5] == (AS_IT_IS, *MOVED)
+    assert len(set(every)) == 10
+    assert MIRRORED in every
+    assert alike(lambda v: None if v.is_mirrored else scores(0.2, v)) == (AS_IT_IS, *MOVED)
+    assert alike(lambda v: scores(3.0 if v in MOVED else 0.2, v)) == (AS_IT_IS, MIRRORED)
+    assert alike(lambda view: scores(3.0, view)) == (AS_IT_IS,)
+    assert alike(lambda view: 1e-3 * scores(0.2, view)) == (AS_IT_IS,)  # No posterior.
+    assert alike(lambda view: scores(0.2, view)[:, :1]) == (AS_IT_IS,)  # No classes.
+
+
+def test_mirrored_and_moved_are_drawn_by_themselves() -> None:
+    views = alike(lambda view: scores(0.2, view))
+    seen = Sights(Samples({"x": np.zeros((1000, 3, 16, 16), "f")}), views)
+    counts = np.bincount(seen.drawn(np.arange(1000), torch.Generator().manual_seed(1)) // 1000)
+    shares = dict(zip(views, counts / 1000, strict=True))
+    assert sum(s for v, s in shares.items() if v.is_mirrored) == pytest.approx(0.5, abs=0.06)
+    still = shares[AS_IT_IS] + shares[MIRRORED]
+    assert still == pytest.approx(0.5, abs=0.06)
+
+
 def test_trying_out_changes_nothing() -> None:
     x, _ = stripes(128)
-    student = Student(blurred(confident()), school(confident(), x).teacher, Samples({"x": x}))
+    student = Student(blurred(confident()), school(confident(), x).teacher)
     before = student.model().SerializeToString()
     student.try_out(64)
     assert student.model().SerializeToString() == before
@@ -263,7 +317,7 @@ def test_operators_that_cannot_be_trained_are_refused() -> None:
     model = network()
     model.graph.node[2].op_type = "ImageDecoder"
     with pytest.raises(InputError, match="not known to train"):
-        Student(model, school(network(), x).teacher, Samples({"x": x}))
+        Student(model, school(network(), x).teacher)
 
 
 def test_what_is_imitated_is_what_the_gate_judges() -> None:

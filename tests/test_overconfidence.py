@@ -17,10 +17,10 @@ from autogo_onnx.gate import Gate
 from autogo_onnx.ground import survey
 from autogo_onnx.job import begin
 from autogo_onnx.options import Options
-from autogo_onnx.overconfidence import LEAST_AGREEMENT, mirrored, overconfidence
+from autogo_onnx.overconfidence import LEAST_AGREEMENT, overconfidence
 from autogo_onnx.progress import Silent
 from autogo_onnx.runtime import open_session
-from autogo_onnx.samples import Samples
+from autogo_onnx.views import MIRRORED
 
 COUNT, CLASSES = 2000, 8
 
@@ -86,20 +86,6 @@ def test_classes_of_which_there_are_hardly_samples_tell_nothing() -> None:
     assert overconfidence(scores[some], reflected[some]) is None
 
 
-def test_only_colour_pictures_are_mirrored() -> None:
-    maps = pictures(0, 5, 3, 16, 20)
-    found = mirrored(Samples({"x": maps}, batch=1))
-    assert found is not None
-    assert found.batch == 1
-    np.testing.assert_array_equal(found.feeds["x"], maps[..., ::-1])
-    last = mirrored(Samples({"x": np.moveaxis(maps, 1, 3)}))
-    assert last is not None
-    np.testing.assert_array_equal(last.feeds["x"], np.moveaxis(maps[..., ::-1], 1, 3))
-    for other in (maps[:, :1], maps[:, :, :8], maps[:, :, 0], maps.reshape(5, 60, 4, 4)):
-        assert mirrored(Samples({"x": other})) is None
-    assert mirrored(Samples({"x": maps, "y": maps})) is None
-
-
 def test_a_temperature_softens_the_posterior_and_nothing_that_labels_tell() -> None:
     rng = np.random.default_rng(0)
     scores, _ = two_views(12.0)
@@ -151,7 +137,7 @@ def test_an_overconfident_network_is_judged_on_mirrored_samples_at_its_temperatu
     changed = blurred(gate.ground.job.original)
     found = gate.judge_unfitted(changed).fidelity
     assert found.drop_bound is not None
-    views = [mirrored(judge) for _, judge in gate.folds]
+    views = [MIRRORED.of(judge) for _, judge in gate.folds]
     before, after = (
         np.concatenate([open_session(m).run(None, dict(v.feeds))[0] for v in views if v])
         for m in (gate.ground.job.original, changed)

@@ -49,6 +49,7 @@ class School:
         seed: of the order of samples.
         table: of prices: on how many threads to learn is one of them.
         progress: is told of every step.
+        rounds: that students have behind them.
     """
 
     lessons: Lessons
@@ -57,6 +58,12 @@ class School:
     seed: int
     table: LatencyTable
     progress: Progress
+    rounds: int = 0
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """To be tried one after the other; whoever has learnt already is not to forget."""
+        return RATES[1:] if self.rounds else RATES
 
     @property
     def steps(self) -> int:
@@ -77,12 +84,12 @@ def learn(model: onnx.ModelProto, school: School, deadline: Deadline) -> onnx.Mo
     Raises:
         InputError: the model cannot be trained, or diverges even at a low learning rate.
     """
-    for rate in RATES[:-1]:
+    for rate in school.rates[:-1]:
         try:
             return _run(model, school, deadline, rate)
         except Diverged as error:
             school.progress.note(f"{error}: it starts again with smaller steps")
-    return _run(model, school, deadline, RATES[-1])
+    return _run(model, school, deadline, school.rates[-1])
 
 
 class Diverged(InputError):
@@ -93,10 +100,11 @@ def _run(
     model: onnx.ModelProto, school: School, deadline: Deadline, rate: float
 ) -> onnx.ModelProto:
     samples = school.lessons.learning
-    student = Student(model, school.teacher, samples)
+    student = Student(model, school.teacher)
     batch = min(BATCH, len(samples))
     epochs = school.steps // max(1, len(samples) // batch)
-    pace = Pace(epochs, batch, student.piece, rate, _WEIGHT_DECAY, school.seed, is_relative=True)
+    seed = school.seed + school.rounds
+    pace = Pace(epochs, batch, student.piece, rate, _WEIGHT_DECAY, seed, is_relative=True)
     trainer = Trainer(student.graph, len(samples), pace)
     school.progress.stage("distil", school.steps)
     with threads(fastest_threads(lambda: student.try_out(batch), school.table)):

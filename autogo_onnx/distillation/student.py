@@ -14,7 +14,7 @@ from autogo_onnx.distillation.teacher import Teacher
 from autogo_onnx.errors import InputError
 from autogo_onnx.messages import opset_of
 from autogo_onnx.rewriters import fuse_conv_bn, rewrite
-from autogo_onnx.samples import Samples, evenly
+from autogo_onnx.samples import evenly
 from autogo_onnx.torch_graph import TorchGraph, with_weights
 from autogo_onnx.training.beginning import SETTLED_ON, joins
 from autogo_onnx.training.course import channels_last
@@ -36,25 +36,24 @@ class Student:
         piece: how many samples may run at once; 1 where the model holds a batch size.
     """
 
-    def __init__(self, model: onnx.ModelProto, teacher: Teacher, samples: Samples) -> None:
+    def __init__(self, model: onnx.ModelProto, teacher: Teacher) -> None:
         """Make the network.
 
         Args:
             model: of the plan; it is not changed.
-            teacher: of these samples.
-            samples: to learn from.
+            teacher: of the samples to learn from.
 
         Raises:
             InputError: an operator is not known to train, or no output can be imitated.
         """
         self._model, self._prepared = model, model
-        self._teacher, self._samples = teacher, samples
+        self._teacher, self._samples = teacher, teacher.sights.samples
         self._set_up(model)
         if not self.graph.learnt.weights or not self._goals:
             raise InputError("the model has no weights or no outputs that could be trained")
         pair = self._feeds(np.arange(2))
         is_joined = joins(self.graph.eval(), pair, self._goals[0].tensor)
-        self.piece = _AT_ONCE if is_joined and not samples.batch else 1
+        self.piece = _AT_ONCE if is_joined and not self._samples.batch else 1
         if self.piece > 1 and self._goals[0].is_classes and opset_of(model) >= OLDEST_OPSET:
             self._prepared = with_normalization(model)
             self._set_up(self._prepared)
@@ -62,10 +61,11 @@ class Student:
         else:
             self.graph.freezes_statistics = True
 
-    def loss(self, chosen: np.ndarray, _: torch.Generator) -> Tensor:
+    def loss(self, chosen: np.ndarray, generator: torch.Generator) -> Tensor:
         """The objective on samples at some positions; see `training.loop.Objective`."""
-        answers = [torch.from_numpy(a) for a in self._teacher.answers(chosen)]
-        values = self.graph(self._feeds(chosen), [goal.tensor for goal in self._goals])
+        sights = self._teacher.sights.drawn(chosen, generator)
+        answers = [torch.from_numpy(a) for a in self._teacher.answers(sights)]
+        values = self.graph(self._feeds(sights), [goal.tensor for goal in self._goals])
         total = distance(values, answers, self._goals)
         if self._samples.labels is None or not self._goals[0].is_classes:
             return total
@@ -97,8 +97,8 @@ class Student:
         teacher = self._teacher
         self._goals = goals(self.graph, teacher.names, teacher.some, teacher.quantities)
 
-    def _feeds(self, chosen: np.ndarray) -> Mapping[str, Tensor]:
-        feeds = self._samples.take(chosen).feeds
+    def _feeds(self, sights: np.ndarray) -> Mapping[str, Tensor]:
+        feeds = self._teacher.sights.take(sights).feeds
         return {name: channels_last(torch.from_numpy(a)) for name, a in feeds.items()}
 
     def _some(self) -> list[Mapping[str, Tensor]]:

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 
 from autogo_onnx import verify
+from autogo_onnx.distillation.sights import Sights
 from autogo_onnx.quantities import SINGLE, Quantities
 from autogo_onnx.runtime import open_session
-from autogo_onnx.samples import Samples, evenly
+from autogo_onnx.samples import evenly
 
 _TRIED = 64
 
@@ -19,6 +20,7 @@ class Teacher:
     """Answers samples.
 
     Attributes:
+        sights: all that may be asked.
         names: of the outputs that answer: floating point, one entry per sample.
         some: answers to samples that are spread over all, per output.
         quantities: of the outputs.
@@ -27,7 +29,7 @@ class Teacher:
     def __init__(
         self,
         model: onnx.ModelProto,
-        samples: Samples,
+        sights: Sights,
         *,
         memory_bytes: int,
         threads: int,
@@ -38,7 +40,7 @@ class Teacher:
 
         Args:
             model: the original.
-            samples: all that will be asked.
+            sights: all that may be asked.
             memory_bytes: for answers that are kept; more are computed again each time.
             threads: of ONNX Runtime.
             without: outputs that are not asked for.
@@ -47,9 +49,9 @@ class Teacher:
         Raises:
             InputError: the model does not run on a sample.
         """
-        self._session, self._samples = open_session(model, threads=threads), samples
+        self._session, self.sights = open_session(model, threads=threads), sights
         self.quantities = quantities
-        first = samples.take(evenly(len(samples), _TRIED))
+        first = sights.samples.take(evenly(len(sights.samples), _TRIED))
         answers = verify.run(self._session, first)
         self.names = tuple(
             name
@@ -61,13 +63,13 @@ class Teacher:
         )
         self.some = tuple(answers[name] for name in self.names)
         size = sum(values.nbytes for values in self.some) // len(first)
-        self._is_known = np.zeros(len(samples), bool)
+        self._is_known = np.zeros(len(sights), bool)
         self._known: list[np.ndarray] | None = None
-        if size * len(samples) <= memory_bytes:
-            self._known = [np.empty((len(samples), *v.shape[1:]), v.dtype) for v in self.some]
+        if size * len(sights) <= memory_bytes:
+            self._known = [np.empty((len(sights), *v.shape[1:]), v.dtype) for v in self.some]
 
     def answers(self, chosen: np.ndarray) -> list[np.ndarray]:
-        """Per output the answers to the samples at some positions."""
+        """Per output the answers to some sights."""
         if self._known is None:
             return self._asked(chosen)
         missing = np.unique(chosen[~self._is_known[chosen]])
@@ -78,5 +80,5 @@ class Teacher:
         return [kept[chosen] for kept in self._known]
 
     def _asked(self, chosen: np.ndarray) -> list[np.ndarray]:
-        samples = self._samples.take(chosen)
+        samples = self.sights.take(chosen)
         return list(verify.run(self._session, samples, self.names, batch=64).values())

@@ -68,26 +68,28 @@ def overconfidence(scores: np.ndarray, reflected: np.ndarray) -> Overconfidence 
     agreement = float(keeps.mean())
     most = agreement + Z_90 * float(keeps.std()) / len(keeps) ** 0.5
     claimed = _claimed(log_posterior(scores), 1.0)
-    if claimed <= most or not is_small_change(scores, reflected):
+    is_natural = agrees(scores, reflected) and keeps_classes(scores, reflected)
+    if claimed <= most or not is_natural:
         return None
     return Overconfidence(claimed, agreement, _temperature(log_posterior(reflected), most))
 
 
-def is_small_change(scores: np.ndarray, others: np.ndarray) -> bool:
-    """Whether most answers stay, and no class turns into another one.
+def agrees(scores: np.ndarray, others: np.ndarray) -> bool:
+    """Whether a classifier keeps most of its answers in another view.
 
     Args:
         scores: of pictures, float[N,K].
         others: of another view of them, float[N,K].
     """
+    keeps = scores.argmax(axis=1) == others.argmax(axis=1)
+    return bool(keeps.mean() >= LEAST_AGREEMENT)
+
+
+def keeps_classes(scores: np.ndarray, reflected: np.ndarray) -> bool:
+    """Whether no class turns into another one when it is mirrored, as far as that can be told."""
     top = scores.argmax(axis=1)
-    keeps = top == others.argmax(axis=1)
-    return bool(keeps.mean() >= LEAST_AGREEMENT) and _keeps_classes(top, keeps)
-
-
-def _keeps_classes(top: np.ndarray, keeps: np.ndarray) -> bool:
     counts = np.bincount(top)
-    kept = np.bincount(top, weights=keeps)
+    kept = np.bincount(top, weights=top == reflected.argmax(axis=1))
     judged = counts >= _FEWEST_OF_CLASS
     unjudged = 1 - counts[judged].sum() / len(top)
     turned = kept[judged] < _LEAST_OF_CLASS * counts[judged]

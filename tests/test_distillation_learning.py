@@ -289,6 +289,8 @@ def test_a_classifier_is_shown_what_it_takes_for_nearly_the_same() -> None:
     assert alike(lambda v: None if v.is_mirrored else scores(0.2, v)) == (AS_IT_IS, *MOVED)
     assert alike(lambda v: scores(3.0 if v in MOVED else 0.2, v)) == (AS_IT_IS, MIRRORED)
     assert alike(lambda view: scores(3.0, view)) == (AS_IT_IS,)
+    # Of few samples per class none tells whether it turns when it is mirrored.
+    assert alike(lambda view: scores(0.2, view)[:20]) == (AS_IT_IS, *MOVED)
     assert alike(lambda view: 1e-3 * scores(0.2, view)) == (AS_IT_IS,)  # No posterior.
     assert alike(lambda view: scores(0.2, view)[:, :1]) == (AS_IT_IS,)  # No classes.
 

@@ -15,7 +15,7 @@ import torch
 
 from autogo_onnx import verify
 from autogo_onnx.class_drop import is_class_scores, is_posterior
-from autogo_onnx.overconfidence import is_small_change
+from autogo_onnx.overconfidence import agrees, keeps_classes
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples, evenly
 from autogo_onnx.views import AS_IT_IS, MIRRORED, MOVED, View
@@ -92,7 +92,7 @@ def sights(model: onnx.ModelProto, samples: Samples, *, threads: int) -> Sights:
 
 
 def alike(scores: Callable[[View], np.ndarray | None]) -> tuple[View, ...]:
-    """Views that are small changes to a classifier.
+    """Views in which a classifier says about the same.
 
     Args:
         scores: the class scores of a view of some samples; None where there is no such view.
@@ -101,14 +101,13 @@ def alike(scores: Callable[[View], np.ndarray | None]) -> tuple[View, ...]:
     if plain is None or not is_class_scores(plain) or not is_posterior(plain):
         return (AS_IT_IS,)
 
-    def is_alike(view: View) -> bool:
-        seen = scores(view)
-        return seen is not None and is_small_change(plain, seen)
-
-    views = (AS_IT_IS, *(MOVED if all(map(is_alike, MOVED)) else ()))
-    if is_alike(MIRRORED):
-        views += tuple(replace(view, is_mirrored=True) for view in views)
-    return views
+    seen = [scores(view) for view in MOVED]
+    has_moves = all(others is not None and agrees(plain, others) for others in seen)
+    views = (AS_IT_IS, *(MOVED if has_moves else ()))
+    reflected = scores(MIRRORED)
+    if reflected is None or not (agrees(plain, reflected) and keeps_classes(plain, reflected)):
+        return views
+    return (*views, *(replace(view, is_mirrored=True) for view in views))
 
 
 def _weight(view: View, views: Sequence[View]) -> float:

@@ -2,7 +2,8 @@
 
 How far a trained plan is beyond the gate grows with the error of its outputs before training. So
 the error is sought at which training just makes up for it, as the gate is sought along the score of
-untrained plans (`frontier.py`); and each time the plan is trained that should save most within it.
+untrained plans (`frontier.py`); and each time the plan is trained that should save most within it,
+once more where it fails by little.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from autogo_onnx.distillation.learning import School
 
 MOST_TRAINED, MOST_REALIZED = 12, 36
+"""Plans; those that turn out no faster than one that passes are not trained."""
 TRAINING_GAIN = 4.0
 """Times the error at which the gate closes, for the first plan to train. On Fashion-MNIST, training
 left between a sixth and a quarter of the expected loss."""
@@ -45,7 +47,7 @@ there is time for three, all take about as long, so that they tell of each other
 ROUNDS = 3
 """Of training that a plan gets at most, one after the other, where it fails by little."""
 NARROWLY = log(1.3)
-"""So much over the limit; measured, a second round takes a tenth to a third of what is lost."""
+"""So much over the limit; measured, a second round takes a tenth to two fifths of what is lost."""
 LEAST_S = 5.0
 """Less is not worth beginning with."""
 TEACHER_MEMORY = 0.25

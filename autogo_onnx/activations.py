@@ -156,7 +156,7 @@ class Activations:
                 raise InputError(f"tensor {name!r} {told}")
 
     def _keep(self, names: Sequence[str]) -> None:
-        """Compute tensors and keep those whose leading axis counts samples.
+        """Compute tensors of numbers and keep those whose leading axis counts samples.
 
         Others may look like them where the shapes are of one sample: [1] is also a piece of a
         shape.
@@ -165,7 +165,7 @@ class Activations:
         mixed: set[str] = set()
         for size, results in self._run(self.known, names).batches(0, self.count):
             self.deadline.check()
-            mixed |= {n for n, array in results.items() if array.shape[:1] != (size,)}
+            mixed |= {n for n, a in results.items() if a.shape[:1] != (size,) or a.dtype.hasobject}
             for name, array in results.items():
                 if name in mixed:
                     continue

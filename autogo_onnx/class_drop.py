@@ -69,7 +69,10 @@ class ClassDrop:
 
 
 def is_class_scores(output: np.ndarray) -> bool:
-    """Whether an output looks like one score per class: floating point, [N, K], K >= 2."""
+    """Whether an output has the form of scores of classes: floating point, [N,K], K >= 2.
+
+    Vectors of other values, which have that form as well, are taken apart before: `quantities`.
+    """
     return output.dtype.kind == "f" and output.ndim == 2 and output.shape[1] >= 2
 
 
@@ -83,7 +86,7 @@ def class_drop(
 ) -> ClassDrop:
     """Loss from `reference` to `changed`.
 
-    A sample whose changed scores are not finite counts as wrong.
+    A sample whose scores are not finite counts as wrong, unless they are the original's.
 
     Args:
         reference: class scores of the original, float[N,K].
@@ -98,7 +101,7 @@ def class_drop(
     before, after = log_posterior(reference), log_posterior(changed)
     if labels is None:
         before, after = softened(before, temperature), softened(after, temperature)
-    broken = ~np.isfinite(changed).all(axis=1)
+    broken = _broken(reference, changed)
     top, new_top = before.argmax(axis=1), after.argmax(axis=1)
     flipped = (top != new_top) | broken
     agreement = float(1 - flipped.mean())
@@ -125,6 +128,13 @@ def class_drop(
         expected = _expected(calibrated, new_top, broken)
         bound = min(bound, max(float(losses.mean()), _bound_of_calibrated(expected, moved)))
     return ClassDrop("accuracy", float(losses.mean()), bound, agreement, *told)
+
+
+def _broken(reference: np.ndarray, changed: np.ndarray) -> np.ndarray:
+    """Which samples' scores are not finite in one of two networks, and other in the other."""
+    odd = ~(np.isfinite(reference) & np.isfinite(changed)).all(axis=1)
+    same = (reference == changed) | (np.isnan(reference) & np.isnan(changed))
+    return np.asarray(odd & ~same.all(axis=1))
 
 
 def likely_flips(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -199,7 +209,7 @@ def is_posterior(scores: np.ndarray) -> bool:
     rows = scores[np.isfinite(scores).all(axis=1)]
     if not len(rows):
         return False
-    if (rows >= 0).all() and (rows <= 1).all() and not _adds_up(rows):
+    if (rows >= 0).all() and (rows <= 1).all() and not adds_up(rows):
         return False
     chance = 1 / rows.shape[1]
     confidence = np.exp(log_posterior(rows)).max(axis=1).mean()
@@ -209,7 +219,8 @@ def is_posterior(scores: np.ndarray) -> bool:
 def log_posterior(scores: np.ndarray) -> np.ndarray:
     """Logarithms float64[N,K] of the scores if they are probabilities, else of their softmax."""
     rows = np.nan_to_num(scores.astype(np.float64), nan=-1e30, posinf=1e30, neginf=-1e30)
-    return np.log(np.maximum(rows, _LEAST_P)) if _adds_up(rows) else _log_softmax(rows)
+    finite = rows[np.isfinite(scores).all(axis=1)]
+    return np.log(np.maximum(rows, _LEAST_P)) if adds_up(finite) else _log_softmax(rows)
 
 
 def softened(log_p: np.ndarray, temperature: float) -> np.ndarray:
@@ -217,7 +228,8 @@ def softened(log_p: np.ndarray, temperature: float) -> np.ndarray:
     return log_p if temperature == 1.0 else _log_softmax(log_p / temperature)
 
 
-def _adds_up(rows: np.ndarray) -> bool:
+def adds_up(rows: np.ndarray) -> bool:
+    """Whether rows are probabilities, as far as float16 tells."""
     sums = rows.sum(axis=1, dtype=np.float64)
     return bool((rows >= 0).all() and (np.abs(sums - 1) <= _SUM_TOLERANCE).all())
 

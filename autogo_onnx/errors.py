@@ -11,6 +11,10 @@ class InputError(AutogoError):
     """A model, sample, option or file that we cannot use; nothing was written."""
 
 
+class NotComparable(InputError):
+    """Outputs that cannot be compared sample by sample, so that changes cannot be judged."""
+
+
 class OutOfTime(AutogoError):
     """Work was broken off because its deadline had come; whoever began it goes on without it."""
 

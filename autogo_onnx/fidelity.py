@@ -8,7 +8,7 @@ all samples the peak (`peak_power`). Where a model has both kinds, both must pas
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,8 @@ PSNR_CAP_DB = 150.0
 NMSE_CAP = 1e9
 """Stands for an error without a finite share of the original's variance."""
 
+_AT_A_TIME = 2**22
+"""Values that are compared at a time: outputs may be pictures, and float64 is twice their size."""
 MOST_PEAK = 10.0**2.5
 """Most that the squared peak counts for, in variances of the signal: so 45 dB are always at least
 99 % of the variance. Scores of a detector are about zero at nearly all places; by their range of 1
@@ -110,9 +112,10 @@ def judge(
     _check(reference, changed)
     pairs = list(zip(reference, changed, strict=True))
     scores = is_class_scores(reference[0])
-    psnr = [_psnr_db(old, new) for old, new in pairs[1 if scores else 0 :]]
+    distances = [_Distance.between(old, new) for old, new in pairs]
+    psnr = [distance.psnr_db for distance in distances[1 if scores else 0 :]]
     psnr_db, psnr_bound_db = min(psnr, key=lambda p: p[1], default=(None, None))
-    nmse = max(_nmse(old, new) for old, new in pairs)
+    nmse = max(distance.nmse for distance in distances)
     count = len(reference[0])
     if not scores:
         return Fidelity("psnr", count, None, None, None, nmse, psnr_db, psnr_bound_db)
@@ -141,38 +144,72 @@ def _check(reference: Sequence[np.ndarray], changed: Sequence[np.ndarray]) -> No
         raise InputError(f"outputs {shapes} are too few samples to judge by: at least 2 are needed")
 
 
-def _rows(reference: np.ndarray, changed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64[N, values]; where both hold the same NaN or infinity, both are 0."""
-    a = reference.reshape(len(reference), -1).astype(np.float64)
-    b = changed.reshape(len(changed), -1).astype(np.float64)
-    alike = ~np.isfinite(a) & ((a == b) | (np.isnan(a) & np.isnan(b)))
-    return np.where(alike, 0.0, a), np.where(alike, 0.0, b)
+@dataclass(frozen=True)
+class _Distance:
+    """Between an output of two networks.
 
+    Attributes:
+        errors: mean squared error of every sample, float64[N].
+        spread: of the original's values.
+    """
 
-def _nmse(reference: np.ndarray, changed: np.ndarray) -> float:
-    a, b = _rows(reference, changed)
-    with np.errstate(over="ignore", invalid="ignore"):
-        error, power = np.mean((a - b) ** 2), np.var(a)
+    errors: np.ndarray
+    spread: Spread
+
+    @classmethod
+    def between(cls, reference: np.ndarray, changed: np.ndarray) -> _Distance:
+        with np.errstate(all="ignore"):
+            errors = [np.mean((a - b) ** 2, axis=1) for a, b in _pieces(reference, changed)]
+            spread = Spread.of(lambda: (a for a, _ in _pieces(reference, changed)))
+        return cls(np.concatenate(errors), spread)
+
+    @property
+    def nmse(self) -> float:
+        """The mean error over the variance."""
+        error, power = float(self.errors.mean()), self.spread.variance
         if error == 0:
             return 0.0
-        usable = np.isfinite(error) and np.isfinite(power) and power > 0
-        return float(min(error / power, NMSE_CAP)) if usable else NMSE_CAP
+        usable = math.isfinite(error) and math.isfinite(power) and power > 0
+        return min(error / power, NMSE_CAP) if usable else NMSE_CAP
+
+    @property
+    def psnr_db(self) -> tuple[float, float]:
+        """The peak signal-to-noise ratio over all samples, and its 90 % lower bound.
+
+        Of the mean squared error, not the mean of the samples' ratios: some good samples do not
+        make up for a bad one.
+        """
+        errors = self.errors
+        if not np.isfinite(errors).all():
+            return -PSNR_CAP_DB, -PSNR_CAP_DB
+        power, mean = self.spread.peak_power, float(errors.mean())
+        most = mean + _t_90(len(errors) - 1) * float(errors.std(ddof=1)) / math.sqrt(len(errors))
+        return _decibels(power, mean), _decibels(power, most)
 
 
-def _psnr_db(reference: np.ndarray, changed: np.ndarray) -> tuple[float, float]:
-    """The peak signal-to-noise ratio over all samples, and its 90 % lower bound.
+def _pieces(reference: np.ndarray, changed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Some samples of both at a time, as float64[N,values].
 
-    Of the mean squared error, not the mean of the samples' ratios: some good samples do not make up
-    for a bad one.
+    Where both hold the same NaN or infinity, both are 0. Texts are 0 in the one, and in the other 1
+    where they differ.
     """
-    a, b = _rows(reference, changed)
-    with np.errstate(all="ignore"):
-        errors = np.mean((a - b) ** 2, axis=1)
-    if not np.isfinite(errors).all():
-        return -PSNR_CAP_DB, -PSNR_CAP_DB
-    power, mean = peak_power(a), float(errors.mean())
-    most = mean + _t_90(len(errors) - 1) * float(errors.std(ddof=1)) / math.sqrt(len(errors))
-    return _decibels(power, mean), _decibels(power, most)
+    for rows in some_rows(reference):
+        a, b = (values[rows].reshape(len(values[rows]), -1) for values in (reference, changed))
+        if a.dtype.hasobject:
+            differs = np.asarray(a != b, np.float64)
+            yield np.zeros_like(differs), differs
+            continue
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        alike = ~np.isfinite(a) & ((a == b) | (np.isnan(a) & np.isnan(b)))
+        a[alike] = b[alike] = 0.0
+        yield a, b
+
+
+def some_rows(values: np.ndarray) -> Iterator[slice]:
+    """All rows, so many at a time as are worked on in float64."""
+    step = max(1, _AT_A_TIME * len(values) // max(1, values.size))
+    for start in range(0, len(values), step):
+        yield slice(start, start + step)
 
 
 def _decibels(power: float, error: float) -> float:
@@ -183,11 +220,38 @@ def _decibels(power: float, error: float) -> float:
     return min(PSNR_CAP_DB, max(-PSNR_CAP_DB, 10 * math.log10(power / error)))
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Of a signal's values: their variance, and the difference of the largest and the least."""
+
+    variance: float
+    range: float
+
+    @classmethod
+    def of(cls, pieces: Callable[[], Iterator[np.ndarray]]) -> Spread:
+        """Of some pieces, which are gone through twice."""
+        count, total, least, most = 0, 0.0, math.inf, -math.inf
+        for piece in pieces():
+            if piece.size:
+                count, total = count + piece.size, total + float(piece.sum(dtype=np.float64))
+                least, most = min(least, float(piece.min())), max(most, float(piece.max()))
+        if not count:
+            return cls(0.0, 0.0)
+        mean = total / count
+        squares = (float(np.square(p.astype(np.float64) - mean).sum()) for p in pieces())
+        return cls(sum(squares) / count, most - least)
+
+    @property
+    def peak_power(self) -> float:
+        """The squared peak that a noise ratio is told by: at most `MOST_PEAK` variances."""
+        return min(self.range**2, MOST_PEAK * self.variance)
+
+
 def peak_power(signal: np.ndarray) -> float:
     """The squared peak that a noise ratio is told by: the range, at most `MOST_PEAK` variances."""
-    if not signal.size:
+    if not signal.ndim:
         return 0.0
-    return float(min(float(np.ptp(signal)) ** 2, MOST_PEAK * np.var(signal, dtype=np.float64)))
+    return Spread.of(lambda: (signal[rows] for rows in some_rows(signal))).peak_power
 
 
 def error_unit(signal: np.ndarray) -> float:

@@ -45,12 +45,15 @@ class Verdict:
         metric: the user's, if there is one.
         passes: whether that is enough.
         lost: of the metric, as it decides: see `metric.Figure.lost`.
+        keeps_sizes: whether inputs of other sizes give outputs of the same shapes as before; else
+            nothing more was asked.
     """
 
     fidelity: verify.Fidelity
     metric: float | None
     passes: bool
     lost: float | None = None
+    keeps_sizes: bool = True
 
 
 class Gate:
@@ -136,7 +139,7 @@ class Gate:
         """The verdict on a plan, of which there is one model per fold."""
         options, fidelity = self.ground.options, self._fidelity(models)
         if not self._keeps_sizes(models[0]):
-            return Verdict(fidelity, None, False)
+            return Verdict(fidelity, None, passes=False, keeps_sizes=False)
         after = self.evaluate(models[0])
         if after is not None and self.before is not None:
             lost = self.before.lost(after)
@@ -169,7 +172,8 @@ class Gate:
 
     def _outputs(self, model: onnx.ModelProto, samples: Samples) -> list[np.ndarray[Any, Any]]:
         session = open_session(model, threads=self.ground.options.threads)
-        return self.ground.quantities.split(verify.run(session, samples))
+        axes = self.ground.sample_axes
+        return self.ground.quantities.split(verify.run(session, samples, sample_axes=axes))
 
 
 def _pooled(parts: Sequence[Sequence[np.ndarray[Any, Any]]]) -> list[np.ndarray[Any, Any]]:

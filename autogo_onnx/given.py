@@ -90,8 +90,10 @@ def read(
         raise InputError("what is trained is judged on other samples: give --calibration, too")
     if options.distill is None and (options.distill_labels or options.epochs):
         raise InputError("--distill-labels and --epochs say how to train: give --distill")
-    if options.gate == "agreement" and options.evaluate is not None:
-        raise InputError("--evaluate gates by a metric: leave it or --gate agreement out")
+    if options.gate != "auto" and options.evaluate is not None:
+        raise InputError(f"--evaluate gates by a metric: leave it or --gate {options.gate} out")
+    if options.gate == "values" and options.labels is not None:
+        raise InputError("labels are of classes, not of values: leave --labels or --gate out")
     clock = clock or Clock()
     progress.stage("load")
     loaded = _loaded(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,9 @@ MACS_PER_SECOND = 2e10
 """Multiply-accumulates that one core is trusted to do in a second; sizes the work."""
 PASS_SHARE = 0.1
 """Of the budget, for one pass of the model over the samples; there are many."""
+NO_CLASSES = "is judged as values: it does not look like scores of classes (--gate accuracy if so)"
+OUTPUTS_AT_A_TIME = 2
+"""Of all samples, in memory: the original's, and a plan's."""
 AT_A_TIME = 4
 """Sets of activations at a time: the original's and a plan's, on both halves of the samples."""
 
@@ -96,7 +99,7 @@ class Ground:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the exactly rewritten model for one sample."""
+        """Multiply-accumulates of the exactly rewritten model for one batch of samples."""
         return macs(self.reading.opgraph)
 
     @cached_property
@@ -164,11 +167,15 @@ class Ground:
     @cached_property
     def quantities(self) -> Quantities:
         """Of the outputs, which exact rewriting and every replacement leave where they are."""
+        options, notes = self.options, self.job.notes
         try:
-            return quantities_of(self.job.original, self.fit)
+            found = quantities_of(self.job.original, self.fit, options.gate, self.sample_axes)
         except InputError as error:
-            self.job.notes.append(f"quantities in one output are judged as one: {error}")
+            notes.append(f"quantities in one output are judged as one: {error}")
             return SINGLE
+        if options.gate == "auto" and options.evaluate is None:
+            notes += [f"output {name!r} {NO_CLASSES}" for name in found.means]
+        return found
 
     @cached_property
     def most_to_fit(self) -> int:
@@ -219,7 +226,7 @@ def survey(job: Job, samples: Samples) -> Ground:
 
 
 def _affordable(job: Job, reading: Reading, samples: Samples) -> Samples:
-    """As many samples, drawn at random, as the budget allows the model to be run on.
+    """As many samples, drawn at random, as time and memory allow for.
 
     Raises:
         InputError: they would be too few.
@@ -227,16 +234,26 @@ def _affordable(job: Job, reading: Reading, samples: Samples) -> Samples:
     seconds = macs(reading.opgraph) / samples.batch_size(1) / MACS_PER_SECOND
     budget = job.options.budget_s
     most = int(min(len(samples), PASS_SHARE * budget / max(1e-12, seconds)))
-    if most == len(samples):
-        return samples
     if most < FEWEST_SAMPLES:
         needed = ceil(FEWEST_SAMPLES * seconds / PASS_SHARE)
         raise InputError(f"the model is too slow for {budget:g} seconds: give --budget {needed}s")
-    job.notes.append(
-        f"{most} of {len(samples)} samples are used: the budget (--budget) is too short for more"
-    )
+    each = OUTPUTS_AT_A_TIME * _output_bytes(reading) // samples.batch_size(1)
+    have_room = job.options.memory_bytes // max(1, each)
+    if have_room < FEWEST_SAMPLES:
+        raise InputError(f"outputs take {FEWEST_SAMPLES * each / 1e6:.0f} MB: give more --memory")
+    if min(most, have_room) == len(samples):
+        return samples
+    why = "the budget (--budget) is too short"
+    if have_room < most:
+        most, why = have_room, "their outputs leave no room (--memory)"
+    job.notes.append(f"{most} of {len(samples)} samples are used: {why} for more")
     order = np.random.default_rng(job.options.seed).permutation(len(samples))
     return samples.take(np.sort(order[:most]))
+
+
+def _output_bytes(reading: Reading) -> int:
+    """float32 bytes of all outputs for one batch."""
+    return sum(4 * prod(shape) for shape in reading.opgraph.output_shapes)
 
 
 def halves(samples: Samples, seed: int) -> tuple[Samples, Samples]:

@@ -26,6 +26,7 @@ from autogo_onnx.segments import Site
 from autogo_onnx.sites import find_sites, left_alone
 from autogo_onnx.variants import fine_widths, rounded_widths
 from autogo_onnx.widths import propose_narrowings
+from autogo_onnx.widths.narrowing import Narrowing
 
 SEGMENT_SHARE = 0.2
 """Of the time that is left, for finding candidates."""
@@ -91,7 +92,7 @@ def improve(ground: Ground) -> Improvement:
             "no room on the disk for more (--memory)"
         )
     watch.lap("calibrate")
-    narrowings = propose_narrowings(ground, original)
+    narrowings = _narrowings(ground, original)
     watch.lap("narrow")
     priced = price(ground, candidates)
     watch.lap("measure")
@@ -146,6 +147,15 @@ def _trained_back(plans: Plans, material: Lessons | None) -> list[Point]:
     explore(plans, plans.ground.job.deadline)
     more = [point for chosen, point in plans.made.items() if chosen not in known]
     return trained + [point for point in more if point is not None]
+
+
+def _narrowings(ground: Ground, original: Activations) -> list[Narrowing]:
+    """Groups of layers that may be narrowed; none where the model cannot be run part by part."""
+    try:
+        return propose_narrowings(ground, original)
+    except InputError as error:
+        ground.job.notes.append(f"no layers were narrowed: parts of the model do not run: {error}")
+        return []
 
 
 def _fits(ground: Ground, priced: Sequence[tuple[Candidate, float]], original: Activations) -> Fits:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from autogo_onnx.class_drop import Z_90
 from autogo_onnx.errors import InputError
+from autogo_onnx.saving import save
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def evaluate(metric: Metric, model: onnx.ModelProto) -> Figure:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        onnx.save(model, path)
+        save(model, path)
         return metric(path)
 
 

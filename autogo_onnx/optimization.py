@@ -18,7 +18,7 @@ from autogo_onnx import model as model_file
 from autogo_onnx.batching import sample_axes
 from autogo_onnx.deadline import Clock, Deadline
 from autogo_onnx.ending import checked_samples
-from autogo_onnx.errors import InputError, OutOfTime, PromiseError
+from autogo_onnx.errors import InputError, NotComparable, OutOfTime, PromiseError
 from autogo_onnx.job import Job, rewritten
 from autogo_onnx.measured import measure
 from autogo_onnx.one_thread import one_blas_thread
@@ -122,7 +122,9 @@ def _improve(job: Job) -> Improvement | None:
             return improve(replace(ground, sample_axes=axes))
     except OutOfTime:
         job.notes.append("nothing was fitted: the budget (--budget) was too short")
-        return None
+    except NotComparable as error:
+        job.notes.append(f"nothing was fitted: {error}")
+    return None
 
 
 def _choose(job: Job, improvement: Improvement | None) -> Chosen:
@@ -185,11 +187,11 @@ def _check(job: Job, result: onnx.ModelProto) -> None:
         return
     some = job.samples.take(range(min(checked_samples(job.pace.run_s), len(job.samples))))
     before, after = (
-        verify.not_finite(verify.run(runtime.open_session(m, threads=job.options.threads), some))
+        verify.not_finite(runtime.open_session(m, threads=job.options.threads), some)
         for m in (job.original, result)
     )
-    if after and not before:
-        raise PromiseError(after[0])
+    if after is not None and before is None:
+        raise PromiseError(after)
 
 
 def _check_format(model: onnx.ModelProto) -> None:

@@ -11,7 +11,7 @@ Target = str
 DEVICE = "device:"
 """Before the name of a device in a target."""
 Layout = Literal["auto", "nchw", "nhwc"]
-Gating = Literal["accuracy", "agreement"]
+Gating = Literal["auto", "accuracy", "agreement", "values"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Options:
         labels: `.npy` or `.csv` of class indices in calibration order; top-1 accuracy then gates.
         evaluate: `FILE.py:FUNCTION`, `FUNCTION(path) -> float`, higher is better; gates instead. An
             array with a figure per sample is as good: a 90 % bound on the loss then gates.
-        gate: what `max_drop` bounds for class scores: the `accuracy` lost, or for `agreement` the
-            share of samples whose answer changes.
+        gate: what decides of a first output float[N,K]: `max_drop` bounds the `accuracy` lost, or
+            for `agreement` the share of samples whose answer changes; or it is no scores of classes
+            but `values`, which `min_psnr` bounds. `auto`: accuracy or values, as `vectors` tells.
         max_drop: largest loss of the gating figure (0.01 = one point of top-1).
         min_psnr: floor in dB for outputs that are no class scores, without a metric: see
             `fidelity.peak_power`; 45 keep 99 % of their variance or more.
@@ -59,7 +60,7 @@ class Options:
     layout: Layout = "auto"
     labels: Path | None = None
     evaluate: str | None = None
-    gate: Gating = "accuracy"
+    gate: Gating = "auto"
     max_drop: float = 0.01
     min_psnr: float = 45.0
     target: Target = "cpu"

@@ -243,11 +243,11 @@ def scored_samples(ground: Ground, candidates: int, original: Activations) -> in
 
     The others, which are fitted on to find a score, are half of all at least.
     """
-    seconds = max(1, ground.macs) / MACS_PER_SECOND / 2
+    batch = ground.fit.batch_size(1)
+    seconds = max(1, ground.macs) / batch / MACS_PER_SECOND / 2
     budget = SCORED_SHARE * ground.options.budget_s
     affordable = int(budget / max(1, candidates) / seconds)
     count = max(FEWEST_SCORED, min(SCORED_SAMPLES, affordable))
-    batch = ground.fit.batch_size(1)
     most = original.count // 2 // batch * batch
     return max(batch, min(most, -(-count // batch) * batch))
 

@@ -135,7 +135,10 @@ class Plans:
             if isinstance(made, Refused):
                 return made
             models.append(made.model)
-        return models[0], self.gate.judge(models)
+        verdict = self.gate.judge(models)
+        if not verdict.keeps_sizes:
+            return Refused("with inputs of another size its outputs have other shapes")
+        return models[0], verdict
 
     def _fitted(self, base: Base, steps: Sequence[Step]) -> list[Realized | Refused]:
         """The plan fitted on what each fold of the gate has for it."""

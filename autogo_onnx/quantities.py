@@ -2,14 +2,15 @@
 
 Detectors join both into one tensor. Judged as one, boxes hide what becomes of the scores: errors
 are measured by the largest values there are. So such an output is taken apart again, by the
-operators that its elements come from, and each quantity is judged by itself.
+operators that its elements come from, and each quantity is judged by itself. So is a vector of
+values, such as a box or an embedding: by what it spreads by over the samples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,13 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from autogo_onnx import verify
+from autogo_onnx.class_drop import is_class_scores
 from autogo_onnx.fidelity import error_unit
 from autogo_onnx.messages import opset_of
+from autogo_onnx.options import Gating
 from autogo_onnx.runtime import open_session
-from autogo_onnx.samples import Samples
+from autogo_onnx.samples import Samples, evenly
+from autogo_onnx.vectors import TRIED, is_of_classes, units
 
 Array = np.ndarray[Any, Any]
 
@@ -33,6 +37,8 @@ _MOVING = frozenset(
 """Operators that move elements and change none; a Cast changes what they are written in."""
 _OLDEST_OPSET = 9
 """Of a model that can be asked: before there is no ConstantOfShape."""
+_FLOATS, _RANKS = ("tensor(float)", "tensor(float16)", "tensor(double)"), (0, 2)
+"""Of outputs that may be vectors; where nobody knows it, ONNX Runtime tells rank 0."""
 _LEAST_UNIT = 1e-30
 _PREFIX = "autogo/quantity/"
 
@@ -44,9 +50,16 @@ class Quantities:
     Attributes:
         kinds: of each output that holds several, the number of every element's quantity, from 0 on:
             int64, of the shape of one sample's output.
+        means: over some samples, float32[K], of every output float[N,K] that is no scores of
+            classes: each of its values counts from there.
     """
 
-    kinds: Mapping[str, NDArray[np.int64]]
+    kinds: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    means: Mapping[str, Array] = field(default_factory=dict)
+
+    def are_classes(self, name: str, values: Array) -> bool:
+        """Whether an output, as the model gives it, is scores of classes."""
+        return is_class_scores(values) and name not in self.means
 
     def split(self, outputs: Mapping[str, Array]) -> list[Array]:
         """The outputs in order, those of several quantities as one float[N,elements,1] for each."""
@@ -56,7 +69,7 @@ class Quantities:
             if kinds is None:
                 found.append(values)
                 continue
-            rows = values.reshape(len(values), -1, 1)
+            rows = self._centred(name, values).reshape(len(values), -1, 1)
             found += [rows[:, kinds.ravel() == k] for k in range(kinds.max() + 1)]
         return found
 
@@ -75,7 +88,7 @@ class Quantities:
         kinds = self._of(name, values)
         if kinds is None:
             return np.asarray(1 / (values[0].size * _unit(values) if values.ndim else 1.0))
-        found = np.zeros(kinds.shape)
+        found, values = np.zeros(kinds.shape), self._centred(name, values)
         for k in range(kinds.max() + 1):
             of = kinds == k
             found[of] = 1 / (of.sum() * _unit(values[:, of]))
@@ -86,8 +99,11 @@ class Quantities:
         kinds = self.kinds.get(name)
         return kinds if kinds is not None and kinds.shape == values.shape[1:] else None
 
+    def _centred(self, name: str, values: Array) -> Array:
+        return values - self.means[name] if name in self.means else values
 
-SINGLE = Quantities({})
+
+SINGLE = Quantities()
 """Every output is one quantity."""
 
 
@@ -97,28 +113,66 @@ def _unit(values: Array) -> float:
     return found if _LEAST_UNIT < found < math.inf else 1.0
 
 
-def quantities_of(model: onnx.ModelProto, samples: Samples) -> Quantities:
-    """Find out which elements of the outputs come from operators of the same type.
-
-    The model is run once with these operators' results replaced by numbers that tell their types.
-    Class scores, [N,K], are never taken apart, nor are outputs of models of operator sets before 9.
+def quantities_of(
+    model: onnx.ModelProto,
+    samples: Samples,
+    gating: Gating = "auto",
+    sample_axes: Collection[str] = (),
+) -> Quantities:
+    """Find out which elements of the outputs belong together.
 
     Args:
         model: the original: exact rewriting may take the last operators away.
-        samples: on which it runs; the first is used.
+        samples: on which it runs; some are used.
+        gating: what the user says of the first output, if that could be scores of classes.
+        sample_axes: outputs whose leading axis does not count samples.
 
     Raises:
-        InputError: ONNX Runtime does not run the changed model.
+        InputError: ONNX Runtime does not run the model, or the one that tells the operators.
+    """
+    kinds, means = _joined_kinds(model, samples), dict[str, Array]()
+    said: Gating = gating if samples.labels is None else "accuracy"
+    for name, values in _vectors(model, samples, sample_axes).items():
+        says = said if name == model.graph.output[0].name else "auto"
+        if is_of_classes(values) if says == "auto" else says != "values":
+            continue
+        both = np.stack([kinds.get(name, np.zeros(values.shape[1])), units(values)])
+        kinds[name] = _numbered(np.unique(both, axis=1, return_inverse=True)[1].ravel())
+        means[name] = values.mean(axis=0)
+    return Quantities({n: k for n, k in kinds.items() if k.ndim > 1 or n in means}, means)
+
+
+def _vectors(
+    model: onnx.ModelProto, samples: Samples, sample_axes: Collection[str]
+) -> dict[str, Array]:
+    """float[N,K] outputs for some samples, spread over all, that could be scores of classes."""
+    session = open_session(model)
+    names = [
+        output.name
+        for output in session.get_outputs()
+        if output.type in _FLOATS and len(output.shape) in _RANKS and output.name not in sample_axes
+    ]
+    if not names:
+        return {}
+    found = verify.run(session, samples.take(evenly(len(samples), TRIED)), names)
+    return {name: values for name, values in found.items() if is_class_scores(values)}
+
+
+def _joined_kinds(model: onnx.ModelProto, samples: Samples) -> dict[str, NDArray[np.int64]]:
+    """By the type of the operator that elements come from, of outputs that come from several.
+
+    The model is run once with these operators' results replaced by numbers that tell their types.
+    Nothing is told of models of operator sets before 9.
     """
     makers = {name: node for node in model.graph.node for name in node.output if name}
     joined = {o.name: _Joined.behind(o.name, makers) for o in model.graph.output}
     joined = {name: one for name, one in joined.items() if len(set(one.sources.values())) > 1}
     if not joined or opset_of(model) < _OLDEST_OPSET:
-        return SINGLE
+        return {}
     telling, names = _telling(model, joined)
     told = verify.run(open_session(telling, optimize=False), samples.take([0]), names)
     kinds = {name: told[new][0] for name, new in zip(joined, names, strict=True)}
-    return Quantities({name: _numbered(k) for name, k in kinds.items() if k.ndim > 1})
+    return {name: _numbered(k) for name, k in kinds.items()}
 
 
 @dataclass(frozen=True)

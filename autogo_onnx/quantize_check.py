@@ -70,7 +70,8 @@ def check(job: Job, report: Report) -> QuantizeCheck:
 
 
 def _affordable(job: Job) -> int:
-    macs = max(1, job.size(job.original).macs)
+    batch = 1 if job.samples is None else job.samples.batch_size(1)
+    macs = max(1, job.size(job.original).macs / batch)
     return int(np.clip(MOST_MACS / macs, FEWEST_SAMPLES, MOST_SAMPLES))
 
 

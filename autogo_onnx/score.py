@@ -15,7 +15,7 @@ import numpy as np
 
 from autogo_onnx.activations import Activations
 from autogo_onnx.class_drop import is_class_scores, log_posterior
-from autogo_onnx.fidelity import error_unit
+from autogo_onnx.fidelity import error_unit, some_rows
 from autogo_onnx.fitting.segment import Weights
 from autogo_onnx.materialize import to_onnx
 from autogo_onnx.opgraph import OpGraph
@@ -35,14 +35,15 @@ def divergence(reference: Sequence[Output], changed: Sequence[Output]) -> float:
 
 
 def _one(reference: Output, changed: Output) -> float:
-    if not np.isfinite(changed).all():
-        return float("inf")
     if reference.dtype.kind != "f":
         return float(np.mean(reference != changed))
+    if not np.isfinite(changed).all():
+        return float("inf")
     if is_class_scores(reference):
         p, q = log_posterior(reference), log_posterior(changed)
         return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
-    error = float(np.mean(np.square(reference - changed, dtype=np.float64)))
+    errors = (np.square(reference[r] - changed[r], dtype=np.float64) for r in some_rows(reference))
+    error = float(sum(e.sum() for e in errors)) / max(1, reference.size)
     return error / max(error_unit(reference), 1e-30)
 
 

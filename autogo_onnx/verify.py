@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnxruntime as ort
 
 from autogo_onnx import runtime
-from autogo_onnx.errors import InputError
+from autogo_onnx.errors import InputError, NotComparable
 from autogo_onnx.fidelity import Fidelity as Fidelity
 from autogo_onnx.fidelity import judge as judge
 from autogo_onnx.samples import Samples
@@ -28,6 +28,7 @@ def run(
     samples: Samples,
     outputs: Sequence[str] | None = None,
     batch: int = 32,
+    sample_axes: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Run all samples; per output an array whose leading axis counts samples.
 
@@ -40,31 +41,38 @@ def run(
         samples: what to feed.
         outputs: names; None means all graph outputs.
         batch: samples per run.
+        sample_axes: outputs whose leading axis is known not to count samples, however long it is.
 
     Raises:
-        InputError: the model does not run on a sample, or an output changes its shape between them.
+        InputError: the model does not run on a sample.
+        NotComparable: an output changes its shape between them, or has no entry for each.
     """
     names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
     size = samples.batch_size(batch)
-    if size > 1:
+    if size > 1 and (samples.batch or not set(names).intersection(sample_axes)):
         batched = _run_batched(session, samples, names, size)
         if batched is not None:
             return batched
         if samples.batch:
-            raise InputError(
+            raise NotComparable(
                 f"an output does not have the batch of {samples.batch} as its leading axis"
             )
     return _run_singly(session, samples, names)
 
 
-def not_finite(outputs: Mapping[str, np.ndarray]) -> list[str]:
-    """One line per output that holds NaN or infinity; empty if none does."""
-    found = []
-    for name, values in outputs.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            sample = int(np.nonzero(~np.isfinite(values))[0][0]) if values.ndim else 0
-            found.append(f"output {name!r} holds NaN or infinity, first in sample {sample}")
-    return found
+def not_finite(session: ort.InferenceSession, samples: Samples) -> str | None:
+    """Which output holds NaN or infinity, and in which sample first; None where none does.
+
+    Raises:
+        InputError: the model does not run on a sample.
+    """
+    names = [o.name for o in session.get_outputs()]
+    for number, feed in enumerate(samples.batches(1)):
+        for name, values in zip(names, runtime.run(session, names, feed), strict=True):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                first = number * samples.batch_size(1)
+                return f"output {name!r} holds NaN or infinity, first in sample {first}"
+    return None
 
 
 def _run_batched(
@@ -96,8 +104,8 @@ def _run_singly(
 def _join(name: str, parts: Sequence[np.ndarray]) -> np.ndarray:
     shapes = sorted({p.shape for p in parts})
     if len(shapes) > 1:
-        raise InputError(
+        raise NotComparable(
             f"output {name!r} changes its shape with the sample ({list(shapes[0])}, "
-            f"{list(shapes[1])}): fidelity cannot be judged, give a metric (--evaluate)"
+            f"{list(shapes[1])}): fidelity cannot be judged"
         )
     return np.concatenate(parts) if shapes[0][:1] == (1,) else np.stack(parts)

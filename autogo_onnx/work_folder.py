@@ -18,7 +18,8 @@ from autogo_onnx.errors import InputError
 from autogo_onnx.files import make_folder
 
 _DIGEST_BYTES = 16
-_SUFFIX = ".part"
+_SUFFIX = ".autogo-part"
+"""No other program's: the user may keep files of theirs in the folder."""
 
 
 @contextmanager

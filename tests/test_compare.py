@@ -33,7 +33,7 @@ def test_equal_models_on_noise(tmp_path: Path) -> None:
     assert found.signature == ()
     assert found.data == "noise"
     assert found.fidelity is not None
-    assert (found.fidelity.agreement, found.fidelity.nmse) == (1.0, 0.0)
+    assert (found.fidelity.psnr_db, found.fidelity.nmse) == (150.0, 0.0)
     assert found.latency.rounds >= 8
 
 

@@ -14,6 +14,7 @@ import autogo_onnx
 from autogo_onnx import ground as module
 from autogo_onnx.activations import Activations
 from autogo_onnx.assemble import Realized, Settings, realize
+from autogo_onnx.errors import InputError
 from autogo_onnx.ground import AT_A_TIME, DISK_PER_MEMORY, FEWEST_TO_FIT, Ground, survey
 from autogo_onnx.job import begin
 from autogo_onnx.options import Options
@@ -48,7 +49,16 @@ def test_as_many_samples_are_fitted_on_as_the_disk_may_hold(data: Path) -> None:
     poor = ground_with(data, memory)
     some = poor.activations(poor.fit)
     assert some.count == poor.most_to_fit == 20
-    assert ground_with(data, 1).most_to_fit == FEWEST_TO_FIT
+    assert ground_with(data, 2_000).most_to_fit == FEWEST_TO_FIT
+
+
+def test_as_many_samples_are_used_as_memory_holds_outputs_of(data: Path) -> None:
+    """Two networks' of five float32 each; a U-Net's are pictures."""
+    ground = ground_with(data, 40 * 2 * 5 * 4)
+    assert len(ground.fit) + len(ground.held_out) == 40
+    assert "their outputs leave no room (--memory)" in ground.job.notes[-1]
+    with pytest.raises(InputError, match="give more --memory"):
+        ground_with(data, 20 * 2 * 5 * 4)
 
 
 def test_samples_are_shuffled_the_same_way_every_time(data: Path) -> None:

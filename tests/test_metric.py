@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from tiny_models import classifier
 
+from autogo_onnx import model as model_file
 from autogo_onnx.errors import InputError
 from autogo_onnx.job import begin
-from autogo_onnx.metric import Figure, load_metric
-from autogo_onnx.options import Options
+from autogo_onnx.metric import Figure, evaluate, load_metric
+from autogo_onnx.options import Gating, Options
 from autogo_onnx.progress import Silent
 
 
@@ -104,6 +106,32 @@ def test_other_numbers_of_figures_cannot_be_compared() -> None:
         Figure(1.0).lost(Figure(1.0, np.ones(3)))
 
 
-def test_a_metric_and_the_agreement_cannot_both_gate() -> None:
-    with pytest.raises(InputError, match="--gate agreement"):
-        begin(classifier(), Options(gate="agreement", evaluate="metric.py:f"), Silent())
+@pytest.mark.parametrize("gate", ["accuracy", "agreement", "values"])
+def test_a_metric_and_something_else_cannot_both_gate(gate: Gating) -> None:
+    with pytest.raises(InputError, match=f"--gate {gate}"):
+        begin(classifier(), Options(gate=gate, evaluate="metric.py:f"), Silent())
+
+
+def test_labels_are_not_of_values() -> None:
+    with pytest.raises(InputError, match="labels are of classes"):
+        begin(classifier(), Options(gate="values", labels=Path("labels.npy")), Silent())
+
+
+def test_a_model_whose_weights_stay_in_their_file_can_be_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(
+        classifier(width=64),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        size_threshold=0,
+        location="weights",
+    )
+    monkeypatch.setattr(model_file, "_IN_MEMORY_BYTES", 1000)
+    model = model_file.load(tmp_path / "m.onnx")
+    assert model_file.has_unread_data(model)
+    (tmp_path / "metric.py").write_text(
+        "import onnxruntime\n\n\ndef f(path):\n"
+        "    return len(onnxruntime.InferenceSession(path).get_outputs())\n"
+    )
+    assert evaluate(load_metric(f"{tmp_path / 'metric.py'}:f"), model).value == 1.0

@@ -59,6 +59,15 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+def test_files_of_the_user_stay_in_the_folder(tmp_path: Path) -> None:
+    theirs = tmp_path / "thesis.pdf.part"
+    theirs.write_text("not ours")
+    with work_folder(tmp_path, b"key") as opened:
+        opened.put("ours", [b"1"])
+        assert len(list(tmp_path.iterdir())) == 2
+    assert list(tmp_path.iterdir()) == [theirs]
+
+
 def unasked() -> Any:
     raise AssertionError("what is known is not computed again")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from autogo_onnx import runtime, verify
 from autogo_onnx.batching import sample_axes
 from autogo_onnx.errors import InputError
 from autogo_onnx.gate import other_sizes
+from autogo_onnx.options import Level
 from autogo_onnx.report import Report
 from autogo_onnx.samples import Samples
 
@@ -262,3 +264,73 @@ def test_other_sizes_of_a_padded_network_have_the_same_shapes(auto_pad: str) -> 
     model = net.model(net.conv(x, 8, 8, auto_pad=auto_pad))
     report = optimized(model)
     agree_on(model, report.model, (1, 3, 31, 18), (2, 3, 24, 37))
+
+
+def on_noise(model: onnx.ModelProto, folder: Path, **options: Any) -> Report:
+    """The report of a run on 64 samples of the first input."""
+    path = folder / "samples.npy"
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    np.save(path, np.random.default_rng(0).standard_normal((64, *shape)).astype(np.float32))
+    return autogo_onnx.optimize(model, path, target="macs", **options)
+
+
+def beside(
+    net: Net, first: str, second: str, kind: int, shape: Sequence[int | str]
+) -> onnx.ModelProto:
+    """A model whose second output is of another type."""
+    model = net.model(first)
+    model.graph.output.append(helper.make_tensor_value_info(second, kind, shape))
+    onnx.checker.check_model(model)
+    return model
+
+
+def finding(threshold: float) -> onnx.ModelProto:
+    """Tells where a map is above a threshold, behind an operator that exact rewriting removes."""
+    net = Net("N", 8, 10, 10)
+    x = net.conv(net.relu(net.conv(net.op("Identity", "x"), 8, 16)), 16, 16)
+    above = net.op("Greater", x, net.constant(np.array(threshold, np.float32)))
+    return beside(net, x, net.op("NonZero", above), TensorProto.INT64, [4, "M"])
+
+
+@pytest.mark.parametrize("level", ["exact", "fitted"])
+def test_outputs_as_long_as_what_was_found_are_no_error(level: Level, tmp_path: Path) -> None:
+    report = on_noise(finding(5.0), tmp_path, level=level)
+    assert report.changed
+    assert not report.plan
+    told = [note for note in report.notes if "changes its shape with the sample" in note]
+    assert len(told) == (level == "fitted")
+
+
+def test_a_constant_output_beside_a_fixed_batch_is_no_error(tmp_path: Path) -> None:
+    net = two_convolutions(shape=(4, 8, 10, 10))
+    model = net.model(net.nodes[-1].output[0], net.op("Identity", net.random(10)))
+    report = on_noise(model, tmp_path)
+    assert any("does not have the batch of 4" in note for note in report.notes)
+
+
+def test_groups_behind_a_scan_that_does_not_run_by_itself_are_left_alone(tmp_path: Path) -> None:
+    def scan(net: Net, x: str) -> str:
+        infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("in", "out")]
+        node = helper.make_node("Neg", ["in"], ["out"])
+        body = helper.make_graph([node], "body", infos[:1], infos[1:])
+        return net.op("Scan", x, body=body, num_scan_inputs=1)
+
+    net = two_convolutions(scan)
+    report = on_noise(net.model(net.classifier(net.nodes[-1].output[0], 16, 5)), tmp_path)
+    assert report.plan or any("parts of the model do not run" in note for note in report.notes)
+
+
+def test_names_of_classes_as_an_output_are_no_numbers(tmp_path: Path) -> None:
+    """They were kept on the disk as addresses, and read back."""
+    net = Net("N", 3, 10, 10)
+    scores = net.classifier(net.block(net.relu(net.conv("x", 3, 8)), 8), 8, 4)
+    names = net.constant(np.array(["cat", "dog", "emu", "fox"], object))
+    label = net.op("Gather", names, net.op("ArgMax", scores, axis=1, keepdims=0))
+    model = beside(net, scores, label, TensorProto.STRING, ["N"])
+    report = on_noise(model, tmp_path, max_drop=0.3)
+    feed = {"x": np.random.default_rng(9).standard_normal((50, 3, 10, 10)).astype(np.float32)}
+    found = runtime.run(runtime.open_session(report.model), None, feed)
+    top = np.array(["cat", "dog", "emu", "fox"], object)[found[0].argmax(axis=1)]
+    assert found[1].tolist() == top.tolist()
+    assert report.fidelity is not None
+    assert report.fidelity.psnr_db == 150.0

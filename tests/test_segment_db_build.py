@@ -80,11 +80,11 @@ def test_what_cannot_be_trusted_is_made_again(expected: bytes, tmp_path: Path) -
     path, folder = tmp_path / "a.db", tmp_path / "work"
     with pytest.raises(KeyboardInterrupt):
         build(path, SMALL, workers=Failing(7), parts=folder)
-    files = sorted(folder.glob("*.part"))
+    files = sorted(folder.glob("*.autogo-part"))
     half = files[2].read_bytes()
     files[2].write_bytes(half[: len(half) // 2])
     files[1].write_bytes(files[0].read_bytes())  # sound, but another part
-    (folder / "counts-000000.part").write_bytes(b"")
+    (folder / "counts-000000.autogo-part").write_bytes(b"")
     build(path, SMALL, parts=folder)
     assert path.read_bytes() == expected
 

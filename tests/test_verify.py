@@ -68,7 +68,7 @@ def test_whole_entries_lose_their_leading_axis() -> None:
 def test_an_output_whose_shape_depends_on_the_data_is_refused() -> None:
     text = "g (float[N,3] x) => (int64[1,M] y) { p = Relu(x) f = Flatten<axis = 0>(p) "
     text += "n = NonZero(f) y = ReduceMax<axes = [0], keepdims = 1>(n) }"
-    with pytest.raises(InputError, match=r"output 'y' changes its shape .*--evaluate"):
+    with pytest.raises(InputError, match=r"output 'y' changes its shape .*cannot be judged"):
         run(text, samples(6, 3))
 
 
@@ -78,12 +78,20 @@ def test_a_sample_that_does_not_run_is_an_error() -> None:
 
 
 def test_not_finite_names_output_and_sample() -> None:
-    bad = np.zeros((4, 2), np.float32)
-    bad[2, 1] = np.inf
-    outputs: dict[str, np.ndarray] = {"a": np.zeros((4, 2)), "b": bad, "c": np.zeros(4, int)}
-    assert verify.not_finite(outputs) == [
-        "output 'b' holds NaN or infinity, first in sample 2",
-    ]
+    text = "g (float[N,2] x) => (float[N,2] a, float[N,2] b) { a = Abs(x) b = Log(a) }"
+    session = runtime.open_session(onnx.parser.parse_model(HEAD + text))
+    values = np.ones((4, 2), np.float32)
+    assert verify.not_finite(session, Samples({"x": values})) is None
+    values[2, 1] = 0
+    found = verify.not_finite(session, Samples({"x": values}))
+    assert found == "output 'b' holds NaN or infinity, first in sample 2"
+
+
+def test_what_is_not_finite_may_change_its_shape() -> None:
+    text = "g (float[N,2] x) => (int64[2,M] a, float[N,2] b) { a = NonZero(x) b = Log(x) }"
+    session = runtime.open_session(onnx.parser.parse_model(HEAD + text))
+    found = verify.not_finite(session, Samples({"x": np.array([[1, 1], [1, 0]], np.float32)}))
+    assert found == "output 'b' holds NaN or infinity, first in sample 1"
 
 
 # Class scores
@@ -189,6 +197,41 @@ def test_equal_scores_flip_nothing_and_broken_ones_everything() -> None:
     found = verify.judge([before], [broken], None, counts_flips=True)
     assert found.drop is not None
     assert found.drop >= 0.1
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_scores_that_are_no_numbers_in_both_are_equal_and_change_nothing_else(
+    probabilities: bool,
+) -> None:
+    before = softmax(logits()) if probabilities else logits()
+    after = np.roll(before, 1, axis=1)[:20]
+    after = np.concatenate([after, before[20:]])
+    found = verify.judge([before], [after], None)
+    odd = np.full((1, 5), np.nan, before.dtype)
+    either = verify.judge([np.r_[before, odd]], [np.r_[after, odd]], None)
+    assert found.drop is not None
+    assert either.drop == pytest.approx(found.drop * 200 / 201)
+    alone = verify.judge([np.r_[before, odd]], [np.r_[before, odd]], None)
+    assert (alone.drop, alone.drop_bound, alone.agreement) == (0.0, 0.0, 1.0)
+    other = verify.judge([np.r_[before, odd]], [np.r_[before, before[:1]]], None)
+    assert other.drop == pytest.approx(1 / 201)
+
+
+def test_texts_are_equal_or_not() -> None:
+    before = np.array(["cat", "dog"] * 10, object)
+    assert verify.judge([before], [before.copy()], None).psnr_db == 150.0
+    after = before.copy()
+    after[3] = "emu"
+    found = verify.judge([before], [after], None)
+    assert found.psnr_db == -150.0
+    assert not found.passes(max_drop=1.0, min_psnr=5.0)
+
+
+def test_an_axis_as_long_as_the_batch_counts_no_samples_by_that() -> None:
+    text = "g (float[N,4] x) => (float[4,N] y) { y = Transpose<perm = [1,0]>(x) }"
+    session = runtime.open_session(onnx.parser.parse_model(HEAD + text))
+    found = verify.run(session, samples(8, 4), batch=4, sample_axes=["y"])["y"]
+    assert found.shape == (8, 4, 1)
 
 
 def test_labels_count_right_before_minus_right_after() -> None:

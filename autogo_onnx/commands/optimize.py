@@ -44,11 +44,12 @@ _EXIT_CODES = (
 )
 @click.option(
     "--gate",
-    type=click.Choice(["accuracy", "agreement"]),
+    type=click.Choice(["auto", "accuracy", "agreement", "values"]),
     default=DEFAULTS.gate,
     show_default=True,
-    help="What --max-drop bounds for classes: accuracy lost, or, stricter, the share of answers "
-    "that change.",
+    help="What decides of an output [N,K]: --max-drop bounds the accuracy lost, or, stricter, the "
+    "share of answers that change; or it is values, no scores of classes, and --min-psnr decides. "
+    "auto: accuracy or values, as the samples tell.",
 )
 @click.option(
     "--max-drop",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from autogo_onnx.class_drop import is_class_scores, is_posterior
+from autogo_onnx.class_drop import is_posterior
 from autogo_onnx.quantities import SINGLE, Quantities
 from autogo_onnx.torch_graph import TorchGraph
 from autogo_onnx.training.course import scores_before_softmax
@@ -56,7 +56,8 @@ def goals(
     """
     found = []
     for name, values in zip(names, answers, strict=True):
-        is_classes = name == student.outputs[0] and is_class_scores(values) and is_posterior(values)
+        are_scores = name == student.outputs[0] and quantities.are_classes(name, values)
+        is_classes = are_scores and is_posterior(values)
         add_up = is_classes and _adds_up(values)
         tensor = scores_before_softmax(student, "classification") if is_classes else name
         weights = torch.from_numpy(quantities.weights(name, values).astype(np.float32))

@@ -15,7 +15,9 @@ import torch
 
 from autogo_onnx import verify
 from autogo_onnx.class_drop import is_class_scores, is_posterior
+from autogo_onnx.errors import InputError
 from autogo_onnx.overconfidence import agrees, keeps_classes
+from autogo_onnx.quantities import SINGLE, Quantities
 from autogo_onnx.runtime import open_session
 from autogo_onnx.samples import Samples, evenly
 from autogo_onnx.views import AS_IT_IS, MIRRORED, MOVED, View
@@ -71,22 +73,34 @@ class Sights:
         return replace(found, feeds={name: pictures})
 
 
-def sights(model: onnx.ModelProto, samples: Samples, *, threads: int) -> Sights:
+def sights(
+    model: onnx.ModelProto, samples: Samples, *, threads: int, quantities: Quantities = SINGLE
+) -> Sights:
     """The samples in all views that a classifier of pictures takes for nearly the same.
 
     Args:
         model: the original; other models than classifiers of pictures have one view.
         samples: to learn from.
         threads: of ONNX Runtime.
+        quantities: of its outputs.
 
     Raises:
         InputError: the model does not run on a sample.
     """
+    if model.graph.output[0].name in quantities.means:
+        return Sights(samples)
     session, some = open_session(model, threads=threads), samples.take(evenly(len(samples), _TRIED))
 
     def scores(view: View) -> np.ndarray | None:
         seen = view.of(some)
-        return None if seen is None else next(iter(verify.run(session, seen, batch=64).values()))
+        if seen is None:
+            return None
+        try:
+            return next(iter(verify.run(session, seen, batch=64).values()))
+        except InputError:
+            if view == AS_IT_IS:
+                raise
+            return None  # It takes these pictures, but not every picture.
 
     return Sights(samples, alike(scores))
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from autogo_onnx.class_drop import is_class_scores
 from autogo_onnx.deadline import Deadline
 from autogo_onnx.errors import InputError
 from autogo_onnx.fitting.importance import Importance
@@ -102,7 +101,7 @@ class Sensitivity:
         return {n: Importance(m) for n, m in metrics.items() if np.isfinite(m).all() and m.any()}
 
     def _weights(self, parts: Parts) -> dict[str, Array]:
-        """Of squared errors of each output, by samples that are spread over all."""
+        """Of squared errors of outputs that are no class scores, by samples spread over all."""
         some = self._samples.take(evenly(len(self._samples), WEIGHED))
         kinds = {name: array.dtype for name, array in some.feeds.items()}
         run = Run(
@@ -117,7 +116,12 @@ class Sensitivity:
             for name, values in results.items():
                 if values.dtype == np.float32:
                     found.setdefault(name, []).append(values)
-        return {name: self._quantities.weights(name, _joined(v)) for name, v in found.items()}
+        whole = {name: _joined(values) for name, values in found.items()}
+        return {
+            name: self._quantities.weights(name, values)
+            for name, values in whole.items()
+            if not self._quantities.are_classes(name, values)
+        }
 
     def _aimed_at(self) -> list[str]:
         graph = self._reading.opgraph
@@ -141,14 +145,17 @@ def _joined(pieces: Sequence[Array]) -> Array:
 def _seeds(
     outputs: Mapping[str, Array], weights: Mapping[str, Array], generator: np.random.Generator
 ) -> dict[str, Array]:
-    """A random direction for each output, every quantity in its own scale."""
+    """A random direction for each output, every quantity in its own scale.
+
+    Outputs without weights are scores of classes.
+    """
     found = {}
     for name in sorted(outputs):
         output = outputs[name]
         if output.dtype != np.float32:
             continue
         seed = generator.standard_normal(output.shape)
-        if is_class_scores(output):
+        if name not in weights:
             seed -= seed.mean(axis=1, keepdims=True)
             if (output >= 0).all() and np.allclose(output.sum(axis=1), 1.0, atol=1e-2):
                 seed /= np.maximum(output, _LEAST_P)

@@ -13,6 +13,8 @@ AIM = log(0.9)
 STRIDE = log(8.0)
 """Most that a step changes the score by where the limit was seen from one side only, and least."""
 _LEAST_STRIDE = log(1.25)
+_LEAST_RISE = 1 / 3
+"""Of what a score led to, for a rise of the score; it is never taken to be more than 1."""
 _MARGIN = 0.15
 """Of the distance between both sides: nothing is tried nearer to either."""
 
@@ -21,27 +23,31 @@ Trial = tuple[float, float]
 
 
 class Bracket:
-    """The last score that kept the limit, and the first that did not.
+    """The last scores that kept the limit, and that did not.
 
     Attributes:
-        kept: the largest that kept it, if there is one.
-        broke: the smallest that did not.
+        kept: the last that kept it, if there is one.
+        broke: the last that did not.
     """
 
-    def __init__(self, first: float, stride: float = STRIDE) -> None:
+    def __init__(self, first: float, stride: float = STRIDE, rise: float = 1.0) -> None:
         """Nothing is known but a first guess.
 
         Args:
             first: the guess, a logarithm.
             stride: what to go at most where the limit was seen from one side only.
+            rise: of what a score leads to, for a rise of the score by 1, until two kept the limit.
         """
-        self.first, self.stride = first, stride
+        self.first, self.stride, self._rise = first, stride, rise
         self.kept: Trial | None = None
         self.broke: Trial | None = None
 
     def note(self, score: float, excess: float, *, passes: bool) -> None:
         """What a score led to; logarithms both."""
         if passes:
+            if self.kept is not None and self.kept[0] < score:
+                rise = (excess - self.kept[1]) / (score - self.kept[0])
+                self._rise = min(1.0, max(_LEAST_RISE, rise))
             self.kept = (score, excess)
         else:
             self.broke = (score, excess)
@@ -61,7 +67,7 @@ class Bracket:
             return _between(self.kept, self.broke)
         if self.kept is not None:
             score, excess = self.kept
-            return score + min(self.stride, max(_LEAST_STRIDE, AIM - excess))
+            return score + min(self.stride, max(_LEAST_STRIDE, (AIM - excess) / self._rise))
         if self.broke is not None:
             score, excess = self.broke
             return score - min(self.stride, max(_LEAST_STRIDE, excess - AIM))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 
@@ -26,6 +28,16 @@ class Samples:
 
     def __len__(self) -> int:
         return len(next(iter(self.feeds.values())))
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells them, their order and their labels apart from others."""
+        whole = blake2b(repr((self.batch, sorted(self.whole))).encode(), digest_size=16)
+        labels = {} if self.labels is None else {"": self.labels}
+        for name, array in sorted({**self.feeds, **labels}.items()):
+            whole.update(repr((name, array.shape, array.dtype.str)).encode())
+            whole.update(np.ascontiguousarray(array).data if array.size else b"")
+        return whole.hexdigest()
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Samples:
         """The samples at some positions, in that order."""

@@ -101,6 +101,29 @@ def test_too_few_samples_are_refused(tmp_path: Path) -> None:
         read_lessons(place)
 
 
+def test_pictures_of_another_size_are_refused(tmp_path: Path) -> None:
+    model = classifier()
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = "side"
+    place = ground(tmp_path)
+    job = begin(model, place.options, Silent())
+    assert job.samples is not None
+    np.save(tmp_path / "distill.npy", samples(176, size=12))
+    with pytest.raises(InputError, match=r"\[3, 10, 10\] in the calibration samples and \[3, 12"):
+        read_lessons(survey(job, job.samples))
+
+
+def test_what_was_learnt_of_other_samples_is_not_what_is_asked(tmp_path: Path) -> None:
+    keys = set()
+    for seed, given in ((5, {}), (6, {}), (6, {"epochs": 3})):
+        place = ground(tmp_path, **given)
+        np.save(tmp_path / "distill.npy", samples(176, seed=seed))
+        gate: Any = None
+        course = distilling._Course(place, read_lessons(place), gate)
+        keys |= {course._key(MadeUp(1.0).point(1, 1.0), rounds) for rounds in (0, 1)}
+    assert len(keys) == 6
+
+
 def test_without_torch_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autogo_onnx.training.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"pip install 'autogo-onnx\[train\]'"):
@@ -223,6 +246,34 @@ def test_what_fails_by_little_is_trained_on_while_that_helps(
         assert all(0 < math.log(b) <= distilling.NARROWLY for b in beyond[:-1])
         is_narrow = 0 < math.log(beyond[-1]) <= distilling.NARROWLY
         assert not is_narrow or len(rounds) == distilling.ROUNDS
+
+
+def test_where_no_plan_loses_so_little_more_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: Any = MadeUp(6.0)
+    monkeypatch.setattr(distilling, "TRAINING_GAIN", 0.01)
+    monkeypatch.setattr(
+        plans,
+        "hopeful",
+        lambda seen, loss, seed: (20,) if loss > Options().max_drop else (),
+    )
+    monkeypatch.setattr(distilling._Course, "judge", SimpleNamespace(seconds=0.0))
+    monkeypatch.setattr(distilling._Course, "_learnt", lambda *given: MadeUp.taught(plans, *given))
+    lessons: Any = SimpleNamespace(learning=[], judging=[])
+    assert [point.passes for point in distilling.distil(plans, lessons)] == [True]
+
+
+def test_a_sample_that_the_model_does_not_take_costs_the_training_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: Any) -> None:
+        raise InputError("the model does not run on it")
+
+    plans: Any = MadeUp(6.0)
+    monkeypatch.setattr(distilling._Course, "judge", SimpleNamespace(seconds=0.0))
+    monkeypatch.setattr(distilling._Course, "_learnt", fails)
+    lessons: Any = SimpleNamespace(learning=[], judging=[])
+    assert distilling.distil(plans, lessons) == []
+    assert plans.ground.job.notes == ["nothing was trained back: the model does not run on it"]
 
 
 def test_the_time_ends_the_training(taught: Callable[..., tuple[float, list[int]]]) -> None:

@@ -274,6 +274,19 @@ def test_moved_pictures_are_seen_with_the_originals_answers_to_them() -> None:
     np.testing.assert_array_equal(teacher.answers(some)[0], teacher.answers(some)[0])
 
 
+def test_answers_that_leave_no_room_are_asked_for_each_time() -> None:
+    x, original = np.kron(stripes(96)[0], np.ones((4, 4), np.float32)), confident()
+    for axis in (2, 3):
+        original.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 32
+    seen = Sights(Samples({"x": x}), (AS_IT_IS, *MOVED))
+    chosen = np.random.default_rng(0).integers(len(seen), size=64)
+    asked = runtime.run(runtime.open_session(original), None, seen.take(chosen).feeds)[0]
+    for memory in (0, 2 * asked.nbytes // 64 * 96, 10**8):
+        teacher = Teacher(original, seen, memory_bytes=memory, threads=1)
+        for _ in range(2):
+            np.testing.assert_allclose(teacher.answers(chosen)[0], asked, rtol=1e-4, atol=1e-4)
+
+
 def scores(noise: float, view: View) -> np.ndarray:
     """Class scores of a view; what is in the picture all have in common."""
     common = 3 * np.random.default_rng(0).standard_normal((500, 8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +33,11 @@ class Lessons:
     learning: Samples
     judging: Samples
 
+    @cached_property
+    def digest(self) -> str:
+        """Tells them apart from others."""
+        return "".join(samples.digest for samples in (self.learning, self.judging))
+
 
 def read_lessons(ground: Ground) -> Lessons:
     """Read the samples to distil on and share them out.
@@ -39,8 +45,8 @@ def read_lessons(ground: Ground) -> Lessons:
     Those that are among the calibration samples are left out: half of them judge.
 
     Raises:
-        InputError: the samples cannot be read, do not fit the model, or are too few; or torch is
-            not installed.
+        InputError: the samples cannot be read, do not fit the model, are too few or of other sizes
+            than those to judge with; or torch is not installed.
     """
     require_torch()
     options = ground.options
@@ -74,6 +80,13 @@ def _digests(samples: Samples) -> list[bytes]:
 def _together(one: Samples, other: Samples) -> Samples:
     if (one.labels is None) != (other.labels is None):
         return other if one.labels is None else one
+    for name in one.feeds:
+        shapes = [list(samples.feeds[name].shape[1:]) for samples in (one, other)]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"input {name!r} is {shapes[0]} in the calibration samples and {shapes[1]} in "
+                "those to distil on: both judge, so give one size"
+            )
     feeds = {name: np.concatenate([a, other.feeds[name]]) for name, a in one.feeds.items()}
     labels = None
     if one.labels is not None and other.labels is not None:

@@ -41,7 +41,8 @@ class Teacher:
         Args:
             model: the original.
             sights: all that may be asked.
-            memory_bytes: for answers that are kept; more are computed again each time.
+            memory_bytes: for answers that are kept, those of the first views; others are computed
+                again each time.
             threads: of ONNX Runtime.
             without: outputs that are not asked for.
             quantities: of the outputs.
@@ -63,21 +64,33 @@ class Teacher:
         )
         self.some = tuple(answers[name] for name in self.names)
         size = sum(values.nbytes for values in self.some) // len(first)
-        self._is_known = np.zeros(len(sights), bool)
-        self._known: list[np.ndarray] | None = None
-        if size * len(sights) <= memory_bytes:
-            self._known = [np.empty((len(sights), *v.shape[1:]), v.dtype) for v in self.some]
+        count = len(sights.samples)
+        views = min(len(sights.views), memory_bytes // max(1, size * count))
+        self._is_known = np.zeros(views * count, bool)
+        self._known = [np.empty((views * count, *v.shape[1:]), v.dtype) for v in self.some]
 
     def answers(self, chosen: np.ndarray) -> list[np.ndarray]:
         """Per output the answers to some sights."""
-        if self._known is None:
+        is_kept = chosen < len(self._is_known)
+        self._learn(np.unique(chosen[is_kept]))
+        if is_kept.all():
+            return [known[chosen] for known in self._known]
+        if not is_kept.any():
             return self._asked(chosen)
-        missing = np.unique(chosen[~self._is_known[chosen]])
+        found = []
+        for known, other in zip(self._known, self._asked(chosen[~is_kept]), strict=True):
+            values = np.empty((len(chosen), *known.shape[1:]), known.dtype)
+            values[is_kept], values[~is_kept] = known[chosen[is_kept]], other
+            found.append(values)
+        return found
+
+    def _learn(self, sights: np.ndarray) -> None:
+        """Ask for what is kept and was not asked for before."""
+        missing = sights[~self._is_known[sights]]
         if len(missing):
             for kept, new in zip(self._known, self._asked(missing), strict=True):
                 kept[missing] = new
             self._is_known[missing] = True
-        return [kept[chosen] for kept in self._known]
 
     def _asked(self, chosen: np.ndarray) -> list[np.ndarray]:
         samples = self.sights.take(chosen)

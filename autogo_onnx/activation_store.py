@@ -17,7 +17,7 @@ import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from math import prod
-from threading import Lock
+from threading import Lock, Thread
 from typing import IO, Any
 
 import numpy as np
@@ -127,9 +127,14 @@ class ActivationStore:
     def _opened(self) -> int:
         if self._file is None:
             file = tempfile.TemporaryFile(buffering=0, dir=scratch.folder())  # noqa: SIM115
-            weakref.finalize(self, file.close)
+            weakref.finalize(self, _give_back, file).atexit = False
             self._file = file
         return self._file.fileno()
+
+
+def _give_back(file: IO[bytes]) -> None:
+    """Close the file, in a thread: gigabytes take long, and a Ctrl-C in a finalizer is lost."""
+    Thread(target=file.close).start()
 
 
 def _no_room(error: OSError) -> str:

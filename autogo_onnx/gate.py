@@ -80,10 +80,17 @@ class Gate:
         self.ground = ground
         reference = ground.options.evaluate
         self.metric = load_metric(reference) if reference else None
-        self.before = self.evaluate(ground.job.original)
+        self.before: Figure | None
+        self._metric_s: float
+        if first is None:
+            self.before = self.evaluate(ground.job.original)
+            self._metric_s = monotonic() - start
+        else:
+            self.before, self._metric_s = first.before, first._metric_s
+        begin = monotonic()
         self.folds = folds or self._folds()
         plain = [self._outputs(ground.job.original, judge) for _, judge in self.folds]
-        self.seconds = monotonic() - start
+        self.seconds = self._metric_s + monotonic() - begin
         self.overconfidence, self.reference = self._concluded(plain, first)
         fixed = ground.has_fixed_size
         self.sizes = () if fixed else other_sizes(ground.job.original, ground.feed)

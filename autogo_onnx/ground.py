@@ -173,8 +173,9 @@ class Ground:
         except InputError as error:
             notes.append(f"quantities in one output are judged as one: {error}")
             return SINGLE
-        if options.gate == "auto" and options.evaluate is None:
-            notes += [f"output {name!r} {NO_CLASSES}" for name in found.means]
+        first = self.job.original.graph.output[0].name
+        if first in found.means and options.gate == "auto" and options.evaluate is None:
+            notes.append(f"output {first!r} {NO_CLASSES}")
         return found
 
     @cached_property

@@ -18,7 +18,7 @@ from autogo_onnx.assemble import Settings
 from autogo_onnx.calibration import split
 from autogo_onnx.cost import macs
 from autogo_onnx.deadline import Deadline
-from autogo_onnx.errors import InputError
+from autogo_onnx.errors import InputError, NotComparable
 from autogo_onnx.given import FEWEST_SAMPLES
 from autogo_onnx.graph import from_model
 from autogo_onnx.job import Job
@@ -166,10 +166,16 @@ class Ground:
 
     @cached_property
     def quantities(self) -> Quantities:
-        """Of the outputs, which exact rewriting and every replacement leave where they are."""
+        """Of the outputs, which exact rewriting and every replacement leave where they are.
+
+        Raises:
+            NotComparable: a vector changes its length with the sample.
+        """
         options, notes = self.options, self.job.notes
         try:
             found = quantities_of(self.job.original, self.fit, options.gate, self.sample_axes)
+        except NotComparable:
+            raise
         except InputError as error:
             notes.append(f"quantities in one output are judged as one: {error}")
             return SINGLE

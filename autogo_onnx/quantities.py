@@ -138,7 +138,7 @@ def quantities_of(
             continue
         both = np.stack([kinds.get(name, np.zeros(values.shape[1])), units(values)])
         kinds[name] = _numbered(np.unique(both, axis=1, return_inverse=True)[1].ravel())
-        means[name] = values.mean(axis=0)
+        means[name] = np.nan_to_num(values.mean(axis=0), posinf=0.0, neginf=0.0)
     return Quantities({n: k for n, k in kinds.items() if k.ndim > 1 or n in means}, means)
 
 

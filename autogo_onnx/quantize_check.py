@@ -19,6 +19,7 @@ from autogo_onnx.errors import InputError
 from autogo_onnx.ground import halves
 from autogo_onnx.job import Job
 from autogo_onnx.metric import evaluate, load_metric
+from autogo_onnx.options import Gating
 from autogo_onnx.quantities import quantities_of
 from autogo_onnx.quantization import quantize
 from autogo_onnx.report import PrecisionFigures, QuantizeCheck, Report
@@ -60,7 +61,7 @@ def check(job: Job, report: Report) -> QuantizeCheck:
     if not running:
         return QuantizeCheck(len(fit), problems=tuple(problems))
     figures = _measured(job, running)
-    fidelities = _fidelities(running, held_out, problems)
+    fidelities = _fidelities(running, held_out, job.options.gate, problems)
     metrics = _metrics(job, report, running, problems)
     rows = tuple(
         replace(row, fidelity=fidelity, metric=metric)
@@ -149,13 +150,13 @@ def _measured(job: Job, running: Sequence[_Running]) -> QuantizeCheck:
 
 
 def _fidelities(
-    running: Sequence[_Running], held_out: Samples, problems: list[str]
+    running: Sequence[_Running], held_out: Samples, gating: Gating, problems: list[str]
 ) -> list[verify.Fidelity | None]:
     """Of each model to the first, which needs none but for its accuracy; None: not comparable."""
     found: list[verify.Fidelity | None] = [None] * len(running)
     labels = held_out.labels
     try:
-        quantities = quantities_of(running[0].proto, held_out)
+        quantities = quantities_of(running[0].proto, held_out, gating)
         reference = quantities.split(verify.run(running[0].session, held_out))
         if labels is not None:
             found[0] = verify.judge(reference, reference, labels)

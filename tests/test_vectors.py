@@ -143,3 +143,9 @@ def test_values_count_from_their_means_each_in_its_unit() -> None:
     assert (small.shape, large.shape) == ((64, 1, 1), (64, 4, 1))
     np.testing.assert_allclose(large.mean(axis=0), 0, atol=1e-3)
     assert found.weights("scores", values)[4] > 100 * found.weights("scores", values)[:4].max()
+
+
+def test_values_that_are_no_numbers_leave_the_others_their_means() -> None:
+    model, given = telling_boxes(), Samples({"x": samples(64)})
+    given.feeds["x"][3] = np.nan
+    assert np.isfinite(quantities_of(model, given).means["scores"]).all()

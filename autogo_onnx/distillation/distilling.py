@@ -136,7 +136,8 @@ class _Course:
                 if not chosen:
                     bracket.note(goal, -STRIDE, passes=True)  # Nothing is lost by so little.
                 elif chosen in known or is_slow:
-                    bracket.note(goal, AIM, passes=True)  # Whoever saves more loses more.
+                    if bracket.broke is None:
+                        bracket.note(goal, AIM, passes=True)  # Whoever saves more loses more.
                 elif point is not None:
                     share = SHARES[min(len(trained), len(SHARES) - 1)]
                     for learnt in self._rounds(point, share):

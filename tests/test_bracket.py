@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autogo_onnx.bracket import STRIDE, Bracket
+from autogo_onnx.bracket import AIM, STRIDE, Bracket
 
 POWERS = st.floats(0.4, 1.6)
 LIMITS = st.floats(-8.0, 2.0)
@@ -40,6 +41,23 @@ def test_noise_never_drives_it_out_of_what_is_known(
             assert kept[0] < bracket.next() < broke[0]
         elif kept is not None:
             assert bracket.next() > kept[0]
+
+
+def test_where_noise_decides_the_mean_does_and_not_the_luckiest() -> None:
+    rng = np.random.default_rng(0)
+    tried: dict[float, list[float]] = {0.0: [], 0.2: []}
+    for noise, found in tried.items():
+        for _ in range(200):
+            bracket = Bracket(rng.normal(0, 0.7), rise=0.5, noise=noise)
+            for _ in range(12):
+                score = bracket.next()
+                excess = score + rng.normal(0, 0.3)
+                bracket.note(score, excess, passes=excess <= 0)
+                found.append(score)
+            found.append(bracket.next())
+    last = {noise: np.array(found[12::13]) for noise, found in tried.items()}
+    assert abs(last[0.2].mean() - AIM) < 0.05
+    assert last[0.2].std() < 0.75 * last[0.0].std()
 
 
 def test_one_side_alone_is_left_in_strides() -> None:

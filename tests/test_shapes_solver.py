@@ -158,7 +158,11 @@ def test_highs_is_not_trusted_when_it_says_there_is_no_solution() -> None:
 def test_solvers_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="no solver 'GLPK': CBC or HIGHS"):
         Solver("GLPK")
-    monkeypatch.setattr("autogo_onnx.shapes.solver.find_spec", lambda name: None)
+    with monkeypatch.context() as without:
+        without.setattr("autogo_onnx.shapes.solver.find_spec", lambda name: None)
+        with pytest.raises(InputError, match="pip install"):
+            Solver("HIGHS")
+    monkeypatch.setattr("mip.highs.has_highs", False)
     with pytest.raises(InputError, match="pip install"):
         Solver("HIGHS")
 

@@ -21,7 +21,7 @@ class Solver:
         max_seconds: for all programs of one call together.
 
     Raises:
-        InputError: another name, or HiGHS where it is not installed.
+        InputError: another name, or HiGHS where python-mip does not find it.
     """
 
     name: str = "CBC"
@@ -30,8 +30,19 @@ class Solver:
     def __post_init__(self) -> None:
         if self.name not in ("CBC", "HIGHS"):
             raise InputError(f"no solver {self.name!r}: CBC or HIGHS")
-        if self.name == "HIGHS" and find_spec("highspy") is None:
-            raise InputError("HiGHS is not installed: pip install autogo-onnx[highs]")
+        if self.name == "HIGHS" and not _has_highs():
+            raise InputError(
+                "HiGHS is not installed, or not as python-mip calls it: "
+                "pip install autogo-onnx[highs]"
+            )
+
+
+def _has_highs() -> bool:
+    if find_spec("highspy") is None:
+        return False
+    from mip import highs  # Whoever does not ask for it need not wait for it.
+
+    return bool(highs.has_highs)
 
 
 class Timed:

@@ -100,6 +100,7 @@ def run(arguments: Sequence[str]) -> int:
         if invocation.debug:
             raise
         told = f"{error.filename or 'stdout'}: {error.strerror or error}"
+        _forget_unwritten()
         return _failed(told, InputError.exit_code)
     except MemoryError:
         return _failed("the model needs more memory than there is", InputError.exit_code)
@@ -109,6 +110,16 @@ def run(arguments: Sequence[str]) -> int:
         told = f"{type(error).__name__}: {error}"
         return _failed(f"internal fault, please report it with --debug: {told}", _BROKEN_PROMISE)
     return code if isinstance(code, int) else 0
+
+
+def _forget_unwritten() -> None:
+    """Where stdout is full: at its end Python would try again, say so and change the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _failed(message: str, code: int) -> int:

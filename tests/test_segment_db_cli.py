@@ -258,7 +258,11 @@ def _run(tmp_path: Path, *arguments: str, stdout: int) -> subprocess.CompletedPr
     )
 
 
-def test_a_full_stdout_is_one_line(small: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_stdout_is_one_line(
+    unbuffered: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with Path("/dev/full").open("w") as full:
         done = _run(tmp_path, "db", "info", "--segment-db", str(small), stdout=full.fileno())
     assert (done.returncode, done.stderr) == (2, "error: stdout: No space left on device\n")
